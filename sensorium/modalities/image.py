@@ -1,0 +1,205 @@
+"""Still pictures: bytes -> uint8 array [height, width, 3] -> patch tokens [1, patches, values].
+
+Decoding is defensive: formats come from a short list, the header is read first and a picture that
+claims more than `MAX_PIXELS` is refused before any pixel is decoded, JPEGs are decoded near the
+size that is wanted (`Image.draft`), and transparency is laid on white.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sensorium.errors import DataError, clip
+from sensorium.records import Blob, Record
+from sensorium.tokens import Tokens
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 200_000_000
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class Spec(BaseModel):
+    """How a picture becomes patches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: Literal["image"] = "image"
+    size: int = Field(64, ge=8, le=1024, description="side of the square input, pixels")
+    patch: int = Field(8, ge=1, description="side of a patch, pixels")
+    crop: float = Field(1.0, gt=0, le=1, description="share of the shorter side that is kept")
+    resample: Literal["bilinear", "bicubic"] = "bicubic"
+    shift: float = Field(
+        0.0, ge=0, le=0.5, description="training only: largest random shift, share of the side"
+    )
+    flip: bool = Field(False, description="training only: mirror half of the pictures")
+
+    @model_validator(mode="after")
+    def _whole_patches(self):
+        if self.size % self.patch:
+            raise ValueError(f"size {self.size} is not a multiple of patch {self.patch}")
+        return self
+
+
+def header(data: bytes, name: str) -> tuple[str, int, int]:
+    """Format, width and height from the header alone.
+
+    Raises:
+        DataError: no bytes, not a picture of a known format, or more than `MAX_PIXELS`.
+    """
+    picture = _open(data, name)
+    return str(picture.format), picture.width, picture.height
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise DataError(file=name, expected="a picture", found="0 bytes")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at its own lower limit; ours below is an error, so the warning is noise.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        bomb = isinstance(error, Image.DecompressionBombError)
+        raise DataError(
+            file=name,
+            expected=f"at most {MAX_PIXELS:,} pixels"
+            if bomb
+            else "a picture (" + ", ".join(FORMATS) + ")",
+            found="a header that claims far more" if bomb else clip(data[:16]),
+        ) from None
+    if picture.width * picture.height > MAX_PIXELS:
+        raise DataError(
+            file=name,
+            expected=f"at most {MAX_PIXELS:,} pixels",
+            found=f"{picture.width:,} x {picture.height:,}",
+        )
+    return picture
+
+
+def decode(data: bytes, name: str, near: int | None = None) -> Image.Image:
+    """An upright RGB picture, transparency on white.
+
+    Args:
+        data: the file's bytes.
+        name: what errors call it.
+        near: the shorter side that will be needed, in pixels: JPEGs are then decoded at the
+            smallest of the codec's scales that is not smaller.
+
+    Raises:
+        DataError: as `header`, or the picture is truncated or damaged.
+    """
+    picture = _open(data, name)
+    try:
+        if near is not None and picture.format == "JPEG":
+            picture.draft("RGB", (near, near))
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            above = picture.convert("RGBA")
+            picture = Image.new("RGBA", above.size, (255, 255, 255, 255))
+            picture.alpha_composite(above)
+        elif picture.mode.startswith("I;16"):
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+        raise DataError(file=name, expected="a whole picture", found=str(error)) from None
+
+
+class Modality:
+    """Reads pictures and cuts them into patches."""
+
+    name = "image"
+    suffixes = SUFFIXES
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.tokens_per_item = (spec.size // spec.patch) ** 2
+        self.channels = 3 * spec.patch**2
+        self._position = torch.from_numpy(
+            np.indices((spec.size // spec.patch,) * 2).reshape(2, -1).T.astype(np.int64).copy()
+        )[None]
+
+    def fit(self, records: list[Record], field: str) -> None:
+        """Pictures need nothing learned from data."""
+
+    def state(self) -> dict[str, bytes]:
+        """Files that a run must keep to read the same way again: none."""
+        return {}
+
+    def load(self, folder: Path) -> None:
+        """Reads back what `state` gave: nothing."""
+
+    def read(self, value: object, name: str) -> np.ndarray:
+        """One field's picture, uint8 [size, size, 3]: centre crop of the resized picture.
+
+        Raises:
+            DataError: the value is no picture, or damaged.
+        """
+        if isinstance(value, str | Path):
+            value = Blob(str(value), Path(value))
+        if not isinstance(value, Blob):
+            raise DataError(name, expected="a picture", found=clip(value))
+        spec = self.spec
+        near = round(spec.size / spec.crop)
+        picture = decode(value.read(), value.name, near)
+        scale = near / min(picture.size)
+        width, height = (max(spec.size, round(side * scale)) for side in picture.size)
+        left, top = (width - spec.size) / 2, (height - spec.size) / 2
+        box = tuple(v / scale for v in (left, top, left + spec.size, top + spec.size))
+        box = (max(0.0, box[0]), max(0.0, box[1]), min(picture.width, box[2]),
+               min(picture.height, box[3]))  # fmt: skip
+        # One resampling from the crop's box: nothing outside the crop is ever scaled.
+        resized = picture.resize(
+            (spec.size, spec.size), _RESAMPLING[spec.resample], box=box, reducing_gap=3.0
+        )
+        return np.asarray(resized)
+
+    def tokens(self, array: np.ndarray, rng: np.random.Generator | None) -> Tokens:
+        """Patches of one picture, row by row: values uint8 [1, patches, patch * patch * 3].
+
+        Args:
+            array: uint8 [size, size, 3].
+            rng: keyed draws for augmentation; None outside training.
+        """
+        if rng is not None and self.spec.flip and rng.random() < 0.5:
+            array = array[:, ::-1]
+        if rng is not None and self.spec.shift:
+            array = _shifted(array, self.spec.shift, rng)
+        values = torch.from_numpy(patchify(np.ascontiguousarray(array), self.spec.patch))[None]
+        return Tokens(
+            modality="image",
+            values=values,
+            real=torch.ones(values.shape[:2], dtype=torch.bool),
+            position=self._position,
+        )
+
+
+def _shifted(array: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture moved by up to `limit` of its side each way; its edge pixels fill the gap."""
+    reach = round(limit * len(array))
+    down, right = rng.integers(-reach, reach + 1, size=2)
+    rows = np.clip(np.arange(array.shape[0]) - down, 0, array.shape[0] - 1)
+    columns = np.clip(np.arange(array.shape[1]) - right, 0, array.shape[1] - 1)
+    return array[rows][:, columns]
+
+
+def patchify(array: np.ndarray, patch: int) -> np.ndarray:
+    """[height, width, c] -> [patches, patch * patch * c]; a patch is read row by row."""
+    height, width, c = array.shape
+    blocks = array.reshape(height // patch, patch, width // patch, patch, c)
+    return blocks.transpose(0, 2, 1, 3, 4).reshape(-1, patch * patch * c)
+
+
+def unpatchify(values: torch.Tensor, patch: int, side: int) -> torch.Tensor:
+    """[batch, patches, patch * patch * 3] -> [batch, 3, side, side]; inverse of `patchify`."""
+    grid = side // patch
+    blocks = values.reshape(-1, grid, grid, patch, patch, 3)
+    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(-1, 3, side, side)

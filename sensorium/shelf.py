@@ -1,0 +1,92 @@
+"""The folder is the registry: `objectives/contrastive.py` is the objective called `contrastive`.
+
+Listing a shelf reads file names and imports nothing, so a missing optional library hurts only the
+component that needs it. A name is a plain identifier on our own shelves: a recipe from a stranger
+cannot name code to import. A user's own components enter by `add_package("my_package")` (the
+option `--shelf my_package`), whose folders have the same names as ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+from sensorium.errors import RecipeError, UserError, unknown
+
+SHELVES = (
+    "layouts",
+    "datasets",
+    "modalities",
+    "encoders",
+    "fusion",
+    "objectives",
+    "recipes",
+    "tasks",
+)
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_packages: list[str] = ["sensorium"]
+
+
+def add_package(package: str) -> None:
+    """Put a user's installed package of shelves beside ours. Ours win where names are equal."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"no package called {package!r}", expected="an importable package")
+    if package not in _packages:
+        _packages.append(package)
+
+
+def _folders(shelf: str) -> list[tuple[str, Path]]:
+    if shelf not in SHELVES:
+        raise unknown("shelf", shelf, SHELVES)
+    found = []
+    for package in _packages:
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            folder = Path(place) / shelf
+            if folder.is_dir():
+                found.append((package, folder))
+    return found
+
+
+def names(shelf: str) -> list[str]:
+    """The members of a shelf, sorted. Imports nothing."""
+    suffix = ".yaml" if shelf == "recipes" else ".py"
+    return sorted(
+        {
+            file.stem
+            for _, folder in _folders(shelf)
+            for file in folder.glob(f"*{suffix}")
+            if not file.stem.startswith("_")
+        }
+    )
+
+
+def load(shelf: str, name: str) -> ModuleType:
+    """The module of one member.
+
+    Raises:
+        RecipeError: the name is not on the shelf; names the nearest that is.
+    """
+    if not _NAME.match(name) or name not in names(shelf):
+        raise unknown(shelf.rstrip("s"), name, names(shelf), RecipeError)
+    for package, folder in _folders(shelf):
+        if (folder / f"{name}.py").exists():
+            return importlib.import_module(f"{package}.{shelf}.{name}")
+    raise AssertionError(f"{shelf}/{name} was listed but has no file")
+
+
+def path(shelf: str, name: str) -> Path:
+    """The file of one member (recipes are YAML).
+
+    Raises:
+        RecipeError: the name is not on the shelf; names the nearest that is.
+    """
+    if _NAME.match(name):
+        for _, folder in _folders(shelf):
+            for suffix in (".yaml", ".py"):
+                if (folder / f"{name}{suffix}").exists():
+                    return folder / f"{name}{suffix}"
+    raise unknown(shelf.rstrip("s"), name, names(shelf), RecipeError)
