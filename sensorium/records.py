@@ -100,7 +100,8 @@ class Records:
     """A data set in memory: the records by position, what each field is, what was set aside.
 
     `fields` maps a field's name to its modality, e.g. {"photo": "image", "title": "text"}, in
-    the order in which they were found; only these take part.
+    the order in which they were found; only these take part. `notes` says what reading decided
+    for the user (which of several texts takes part, where a split came from).
     """
 
     name: str
@@ -108,6 +109,7 @@ class Records:
     fields: dict[str, str] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     licence: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.records)

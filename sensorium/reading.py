@@ -1,0 +1,312 @@
+"""A name or a path -> `Records`: choose the layout, infer what each field is, set aside, split.
+
+Every decision that the user did not make is written into `Records.notes`; everything that was set
+aside is in `Records.rejected`. Missing media is normal up to `limit`; above it reading stops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sensorium import shelf, splits
+from sensorium.errors import DataError, clip, nearest, unknown
+from sensorium.records import Blob, Record, Records, Rejected, Value
+
+LEAST = 10  # usable records; fewer cannot give three splits that mean anything
+SAMPLE = 1000  # records that are looked at to infer what a field is
+# What people call the field that describes a picture, most telling first.
+CAPTIONS = ("caption", "captions", "text", "txt", "title", "description", "name", "label", "class")
+# Tried in this order; `folder` last, for it also fits a folder of shards with a picture beside.
+ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
+
+
+def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 0.1) -> Records:
+    """A data set in memory, with a modality for each field that takes part and a split per record.
+
+    Args:
+        data: the name of a member of the `datasets` shelf, or a path.
+        fields: what takes part, e.g. {"photo": "image", "title": "text"}; None infers one picture
+            and one text.
+        limit: the share of records that may be set aside.
+
+    Raises:
+        DataError: nothing there; no layout fits; an unknown field or modality; too many bad
+            records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal.
+        RecipeError: never; a name that is neither on the shelf nor a path is a DataError.
+    """
+    _check_modalities(str(data), fields)
+    path = Path(data)
+    if str(data) in shelf.names("datasets") and not path.exists():
+        found = shelf.load("datasets", str(data)).read()
+        if fields is not None:
+            found.fields = _told(found, fields)
+        return _split(found)
+    layout = choose(path)
+    records = Records(name=str(data), records=[])
+    for item in shelf.load("layouts", layout).read(path, fields):
+        (records.rejected if isinstance(item, Rejected) else records.records).append(item)
+    if not records.records and not records.rejected:
+        raise DataError(file=data, expected="records", found=f"an empty {layout}")
+    if records.records:
+        records.fields = infer(records) if fields is None else _told(records, fields)
+        _set_aside_incomplete(records)
+        _join_rows_of_one_picture(records)
+    _check_rate(records, limit)
+    _check_usable(records)
+    return _split(records)
+
+
+def choose(path: Path) -> str:
+    """The layout that fits a path.
+
+    Raises:
+        DataError: the path does not exist (names a sibling that does), is an empty folder, or
+            fits no layout.
+    """
+    if not path.exists():
+        _missing(path)
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(file=path, expected="pictures with captions", found="an empty folder")
+    names = shelf.names("layouts")
+    for name in sorted(names, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
+        if shelf.load("layouts", name).recognise(path):
+            return name
+    known = "; ".join(f"{name}: {shelf.load('layouts', name).SUMMARY}" for name in names)
+    if path.is_dir():
+        tables = [n.name for n in sorted(path.iterdir()) if n.suffix in (".csv", ".tsv", ".jsonl")]
+        raise DataError(
+            f"no layout fits the folder {path}",
+            expected=f"one of {known}",
+            found=", ".join(sorted(p.name for p in path.iterdir())[:5]),
+            nearest=str(path / tables[0]) if len(tables) == 1 else None,
+        )
+    raise DataError(f"no layout fits {path}", expected=f"one of {known}", found=clip(path.name))
+
+
+def _missing(path: Path) -> None:
+    """Raises the error for a path that is not there, with the nearest that is."""
+    parent = path.parent
+    siblings = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+    near = nearest(path.name, siblings)
+    names = shelf.names("datasets")
+    own = nearest(str(path), names)
+    raise DataError(
+        f"no data at {path}",
+        expected="a file, a folder, or one of " + ", ".join(names),
+        found="no such path" if parent.is_dir() else f"no folder {parent}",
+        nearest=str(parent / near) if near else own,
+    )
+
+
+def infer(records: Records) -> dict[str, str]:
+    """One picture and one text: the first picture field, and the likeliest caption.
+
+    Others of the same modality are named in `records.notes`, with how to choose them.
+    """
+    kinds = kinds_of(records.records)
+    pictures = [name for name, kind in kinds.items() if kind == "image"]
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    taken = {}
+    if pictures:
+        taken[pictures[0]] = "image"
+    if texts:
+        taken[_caption(texts, records.records)] = "text"
+    for modality, names in (("image", pictures), ("text", texts)):
+        if len(names) > 1:
+            chosen = next(name for name in names if name in taken)
+            others = ", ".join(name for name in names if name not in taken)
+            records.notes.append(f"{modality} is read from {chosen}; not from {others}")
+    return taken
+
+
+def kinds_of(records: Iterable[Record]) -> dict[str, str]:
+    """What each field holds, from the first records: image, text, number or other."""
+    values: dict[str, list[Value]] = {}
+    for at, record in enumerate(records):
+        if at >= SAMPLE:
+            break
+        for name, value in record.fields.items():
+            values.setdefault(name, [])
+            if value not in (None, "", []):
+                values[name].append(value)
+    return {name: _kind(found) for name, found in values.items()}
+
+
+def _kind(values: list[Value]) -> str:
+    if not values:
+        return "other"
+    if all(isinstance(value, Blob) for value in values):
+        return "image"
+    if all(isinstance(value, int | float) for value in values):
+        return "number"
+    if all(_words(value) for value in values):
+        numbers = all(isinstance(value, str) and _NUMBER.match(value.strip()) for value in values)
+        return "number" if numbers else "text"
+    return "other"
+
+
+def _words(value: Value) -> list[str]:
+    """The texts of a value; none when it is something else."""
+    if isinstance(value, str):
+        return [value] if value.strip() else []
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [item for item in value if item.strip()]
+    return []
+
+
+def _caption(names: list[str], records: list[Record]) -> str:
+    """The text field that describes: by its name, else the first that varies and has several words,
+    else the first that varies, else the first."""
+    by_name = [name for known in CAPTIONS for name in names if name.lower() == known]
+    if by_name:
+        return by_name[0]
+
+    def share(name: str, test: Callable[[str], bool]) -> float:
+        words = [_words(record.fields.get(name)) for record in records[:SAMPLE]]
+        return sum(bool(w) and test(w[0]) for w in words) / max(1, len(words))
+
+    def varies(name: str) -> bool:
+        found = {tuple(_words(record.fields.get(name))) for record in records[:SAMPLE]}
+        return len(found) > 1 and share(name, lambda text: "://" in text) < 0.5
+
+    varied = [name for name in names if varies(name)]
+    prose = [name for name in varied if share(name, lambda text: " " in text.strip()) >= 0.5]
+    return (prose or varied or names)[0]
+
+
+def _check_modalities(data: str, fields: dict[str, str] | None) -> None:
+    known = shelf.names("modalities")
+    for name, kind in (fields or {}).items():
+        if kind not in known:
+            raise unknown("modality", kind, known, DataError, file=data, field=name)
+
+
+def _told(records: Records, fields: dict[str, str]) -> dict[str, str]:
+    """The user's fields, checked against what the records hold."""
+    present = list(dict.fromkeys(name for record in records for name in record.fields))
+    for name in fields:
+        if name not in present:
+            raise DataError(
+                file=records.name,
+                field=name,
+                expected="one of " + ", ".join(present),
+                found=clip(name),
+                nearest=nearest(name, present),
+            )
+    return dict(fields)
+
+
+def _set_aside_incomplete(records: Records) -> None:
+    """Moves records whose first picture or text is absent to `rejected`; numbers told to be text
+    become text."""
+    kept = []
+    first = {kind: name for name, kind in reversed(records.fields.items())}
+    texts = [name for name, kind in records.fields.items() if kind == "text"]
+    for record in records.records:
+        for name in texts:
+            if isinstance(value := record.fields.get(name), int | float):
+                record.fields[name] = str(value)
+        reason = _incomplete(record, first)
+        if reason is None:
+            kept.append(record)
+        else:
+            field, why = reason
+            records.rejected.append(Rejected(record.source, why, record.key, field))
+    records.records = kept
+
+
+def _incomplete(record: Record, first: dict[str, str]) -> tuple[str, str] | None:
+    for modality, name in first.items():
+        value = record.fields.get(name)
+        if modality == "image" and not isinstance(value, Blob):
+            found = "an empty cell" if value in (None, "", []) else clip(value)
+            return name, f"expected a picture, found {found}"
+        if modality == "text" and not _words(value):
+            found = "an empty cell" if value in (None, "", []) else clip(value)
+            return name, f"expected text, found {found}"
+    return None
+
+
+def _join_rows_of_one_picture(records: Records) -> None:
+    """Rows that differ in the caption alone become one record with several captions.
+
+    Such tables (one row per caption) are common; kept apart, each picture would count as a wrong
+    answer for its own other captions. Only records called after their picture are joined: a key of
+    the user's is kept.
+    """
+    picture = next((name for name, kind in records.fields.items() if kind == "image"), None)
+    text = next((name for name, kind in records.fields.items() if kind == "text"), None)
+    if picture is None or text is None:
+        return
+    groups: dict[tuple, list[Record]] = {}
+    for record in records.records:
+        blob = record.fields[picture]
+        assert isinstance(blob, Blob)
+        ours = record.key == blob.name or record.key.startswith(blob.name + "#")
+        rest = tuple((n, repr(v)) for n, v in record.fields.items() if n != text) if ours else ()
+        key = (blob.name, record.split, record.group, rest) if ours else (record.key,)
+        groups.setdefault(key, []).append(record)
+    if len(groups) == len(records.records):
+        return
+    joined = []
+    for same in groups.values():
+        words = list(dict.fromkeys(w for record in same for w in _words(record.fields[text])))
+        if len(same) > 1:
+            fields = {**same[0].fields, text: words if len(words) > 1 else words[0]}
+            same[0] = dataclasses.replace(same[0], fields=fields)
+        joined.append(same[0])
+    records.notes.append(
+        f"{len(records.records):,} rows describe {len(joined):,} pictures: "
+        f"rows of one picture are one record with several captions"
+    )
+    records.records = joined
+
+
+def _check_rate(records: Records, limit: float) -> None:
+    total = len(records.records) + len(records.rejected)
+    if len(records.rejected) > limit * total:
+        raise DataError(
+            f"{records.name}: {len(records.rejected):,} of {total:,} records cannot be used\n"
+            + "\n".join(f"  {reason}" for reason in records.rejected[:3]),
+            expected=f"at most {limit:.0%}",
+            found=f"{len(records.rejected) / total:.0%}",
+            see=f"sensorium doctor {records.name}",
+        )
+
+
+def _check_usable(records: Records) -> None:
+    kinds = kinds_of(records.records)
+    held = ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "no fields"
+    for modality, what in (("image", "pictures"), ("text", "texts")):
+        if modality not in records.fields.values():
+            raise DataError(
+                file=records.name,
+                expected=f"a field with {what}",
+                found=held,
+                see=f"sensorium doctor {records.name}",
+            )
+    if len(records) < LEAST:
+        raise DataError(
+            file=records.name,
+            expected=f"at least {LEAST} usable records",
+            found=f"{len(records)}",
+            see=f"sensorium doctor {records.name}",
+        )
+    text = records.field_of("text")
+    first = _words(records[0].fields[text])
+    if all(_words(record.fields[text]) == first for record in records):
+        raise DataError(
+            file=records.name,
+            field=text,
+            expected="texts that differ",
+            found=f"{clip(first[0])} {len(records):,} times",
+            see=f"sensorium doctor {records.name}",
+        )
+
+
+def _split(records: Records) -> Records:
+    return splits.assign(records)
