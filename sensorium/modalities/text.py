@@ -1,0 +1,213 @@
+"""Texts: str -> word-piece ids [1, tokens], between a first and a last special token.
+
+Two tokenizers. `minilm` is the one of the MiniLM tower (BERT's word pieces, 30,522 entries, lower
+case, English). `trained` learns a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2) on the
+training texts, lower-cased as CLIP's (arXiv 2103.00020 section 2.4): no text in any language is
+unknown to it, and equal texts give an equal tokenizer whatever their order.
+
+A user's text is only ever text: "[SEP]" inside it is seven characters, never a special token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from sensorium import towers
+from sensorium.errors import DataError, RunError, clip
+from sensorium.records import Blob, Record
+from sensorium.tokens import Tokens
+
+FILE = "tokenizer.json"
+PAD, FIRST, LAST = "[PAD]", "[CLS]", "[SEP]"
+MINILM_VOCABULARY = 30_522
+
+
+class Spec(BaseModel):
+    """How a text becomes ids."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: Literal["text"] = "text"
+    tokenizer: Literal["minilm", "trained"] = Field(
+        "trained", description="the MiniLM tower's, or one trained on the training texts"
+    )
+    length: int = Field(32, ge=3, le=512, description="most tokens of a text, both ends included")
+    vocabulary: int = Field(
+        8000, ge=300, le=200_000, description="most entries of a trained tokenizer"
+    )
+
+
+class Modality:
+    """Reads texts and cuts them into ids.
+
+    Attributes:
+        vocabulary: entries of the tokenizer; before `fit` or `load`, the most it may have.
+        length: most tokens of a text.
+    """
+
+    name = "text"
+    suffixes = (".txt",)
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.length = spec.length
+        self.vocabulary = spec.vocabulary if spec.tokenizer == "trained" else MINILM_VOCABULARY
+        self._loaded: Tokenizer | None = None
+        self._ends = (0, 0)
+
+    def fit(self, records: Sequence[Record], field: str) -> None:
+        """Learns the tokenizer from one field of the training records (`trained` only).
+
+        Raises:
+            DataError: no record has a text.
+        """
+        if self.spec.tokenizer == "trained":
+            self._use(_trained(list(self._texts(records, field)), self.spec.vocabulary, field))
+
+    def _texts(self, records: Sequence[Record], field: str) -> Iterator[str]:
+        for record in records:
+            value = record.fields.get(field)
+            for item in value if isinstance(value, list) else [value]:
+                try:
+                    yield self.read(item, field)
+                except DataError:
+                    continue  # absent or unreadable: reported where the record itself is read
+
+    def state(self) -> dict[str, bytes]:
+        """Files that a run must keep to read the same way again: the tokenizer."""
+        return {FILE: self._tokenizer.to_str().encode()}
+
+    def load(self, folder: Path) -> None:
+        """Reads back what `state` gave.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        file = folder / FILE
+        try:
+            tokenizer = Tokenizer.from_str(file.read_bytes().decode())
+        except OSError as error:
+            raise RunError(file=file, expected="a tokenizer", found=str(error.strerror)) from None
+        except Exception as error:  # the library has no error class of its own
+            raise RunError(file=file, expected="a tokenizer", found=clip(str(error))) from None
+        self._use(tokenizer)
+
+    def _use(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # those in a user's text are plain text
+        first, last = tokenizer.token_to_id(FIRST), tokenizer.token_to_id(LAST)
+        if first is None or last is None:
+            raise RunError(FILE, expected=f"the entries {FIRST} and {LAST}", found="neither or one")
+        self._loaded, self._ends = tokenizer, (first, last)
+        self.vocabulary = tokenizer.get_vocab_size()
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        if self._loaded is None:
+            if self.spec.tokenizer == "trained":
+                raise RuntimeError("text: fit or load comes before tokens")
+            self._use(Tokenizer.from_str(towers.tokenizer_file().read_text("utf-8")))
+        assert self._loaded is not None
+        return self._loaded
+
+    def read(self, value: object, name: str, item: int | None = None) -> str:
+        """One field's text, stripped of surrounding space.
+
+        Args:
+            value: a text, a number, a `Blob` of UTF-8, or a list of these.
+            name: what errors call it.
+            item: which of a list; None where the value is no list.
+
+        Raises:
+            DataError: no text, an empty one, or bytes that are not UTF-8.
+        """
+        if item is not None:
+            if not isinstance(value, list) or not -len(value) <= item < len(value):
+                raise DataError(name, expected=f"a list with an item {item}", found=clip(value))
+            value = value[item]
+        if isinstance(value, Blob):
+            name = value.name
+            try:
+                value = value.read().decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise DataError(file=name, expected="UTF-8 text", found=str(error)) from None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, list):
+            raise DataError(name, expected="one text", found=f"a list of {len(value)}")
+        if not isinstance(value, str):
+            found = "nothing" if value is None else clip(value)
+            raise DataError(name, expected="a text", found=found)
+        text = value.strip()
+        if not text:
+            raise DataError(name, expected="a text", found="an empty one")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, e.g. from JSON "\ud83d"
+            raise DataError(name, expected="valid Unicode", found=clip(text)) from None
+        return text
+
+    def tokens(self, text: str, rng: np.random.Generator | None) -> Tokens:
+        """Ids of one text, int64 [1, t], t at most `length`: first, word pieces, last.
+
+        Args:
+            text: as `read` gives it.
+            rng: unused; texts are not augmented.
+        """
+        return self.batch([text])
+
+    def batch(self, texts: Sequence[str]) -> Tokens:
+        """Ids of n texts at once, int64 [n, t], padded to the longest."""
+        rows = self._pieces(texts)
+        first, last = self._ends
+        counts = np.array([min(len(row), self.length - 2) for row in rows])
+        t = int(counts.max()) + 2
+        ids = np.zeros((len(rows), t), np.int64)
+        for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
+            ids[at, 1 : 1 + count] = row[:count]
+            ids[at, 1 + count] = last
+        ids[:, 0] = first
+        return Tokens(
+            modality="text",
+            ids=torch.from_numpy(ids),
+            real=torch.from_numpy(np.arange(t) < counts[:, None] + 2),
+            position=torch.arange(t)[None, :, None],
+        )
+
+    def truncated(self, text: str) -> bool:
+        """Whether `tokens` cuts off a part of this text."""
+        return len(self._pieces([text])[0]) > self.length - 2
+
+    def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        if len(texts) == 1:  # one text needs no thread pool, which does not survive a fork
+            return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+
+def _trained(texts: list[str], vocabulary: int, field: str) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary` entries; padding is entry 0."""
+    if not texts:
+        raise DataError(field=field, expected="at least one text to train on", found="none")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[PAD, FIRST, LAST],
+        # All 256 bytes, so that nothing is unknown.
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer

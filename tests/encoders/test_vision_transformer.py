@@ -1,0 +1,125 @@
+"""The vision transformer against transformers' ViTModel and CLIPModel, with equal weights."""
+
+import pytest
+import torch
+import transformers
+from reference import (
+    copy_clip_vision,
+    copy_vit,
+    image_look,
+    pixels,
+    randomise,
+    same_gradients,
+    text_look,
+)
+
+from sensorium.encoders import vision_transformer
+from sensorium.modalities import image
+from sensorium.modalities.image import unpatchify
+
+LIMIT = dict(atol=1e-5, rtol=0)
+SIZES = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=96,
+    image_size=32,
+    patch_size=8,
+)
+OPENAI = dict(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+
+
+def pictures(n: int = 3) -> torch.Tensor:
+    draws = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, 16, 192), generator=draws, dtype=torch.uint8)
+
+
+def encoder(**spec) -> vision_transformer.Encoder:
+    modality = image.Modality(image.Spec(size=32, patch=8))
+    spec = vision_transformer.Spec(width=32, depth=2, heads=4, **spec)
+    return vision_transformer.Encoder(spec, modality)
+
+
+def test_vit_states_pooled_and_gradients():
+    config = transformers.ViTConfig(
+        **SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    theirs = transformers.ViTModel(config, add_pooling_layer=False)
+    randomise(theirs)
+    ours, pairs = copy_vit(theirs)
+    values = pictures()
+    got = ours.encode(ours.embed(image_look(values)))
+    want = theirs(pixel_values=pixels(values, 8, ours.spec)).last_hidden_state
+    torch.testing.assert_close(got.tokens, want, **LIMIT)
+    torch.testing.assert_close(got.pooled, want[:, 0], **LIMIT)
+    weight = torch.randn(17, 32, generator=torch.Generator().manual_seed(2))
+    (got.tokens * weight).sum().backward()
+    (want * weight).sum().backward()
+    same_gradients(pairs)
+    assert {id(p) for p, _, _ in pairs} == {id(p) for p in ours.parameters()}
+
+
+def test_clip_vision_states_pooled_and_gradients():
+    settings = dict(SIZES, hidden_act="quick_gelu", layer_norm_eps=1e-5)
+    theirs = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**settings))
+    theirs = getattr(theirs, "vision_model", theirs)
+    randomise(theirs)
+    ours, pairs = copy_clip_vision(theirs, **OPENAI)
+    values = pictures()
+    got = ours.encode(ours.embed(image_look(values)))
+    want = theirs(pixel_values=pixels(values, 8, ours.spec))
+    torch.testing.assert_close(got.pooled, want.pooler_output, **LIMIT)
+    torch.testing.assert_close(got.tokens, theirs.post_layernorm(want.last_hidden_state), **LIMIT)
+    weight = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    (got.pooled * weight).sum().backward()
+    (want.pooler_output * weight).sum().backward()
+    same_gradients(pairs)
+    assert {id(p) for p, _, _ in pairs} == {id(p) for p in ours.parameters()}
+
+
+def test_the_reference_sees_the_picture_that_was_cut():
+    """`reference.pixels` and `image.unpatchify` agree, so neither hides a swapped axis."""
+    values = pictures()
+    spec = vision_transformer.Spec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    torch.testing.assert_close(pixels(values, 8, spec) * 255, unpatchify(values, 8, 32).float())
+
+
+def test_a_dropped_patch_has_no_influence_and_the_rest_keep_their_places():
+    ours = encoder()
+    values = pictures()
+    kept = torch.tensor([0, 3, 5, 6, 9, 12, 15])
+    real = torch.zeros(3, 16, dtype=torch.bool)
+    real[:, kept] = True
+    changed = torch.where(real[..., None], values, 255 - values)
+    look = image_look(values, real)
+    first = ours.encode(ours.embed(look))
+    second = ours.encode(ours.embed(image_look(changed, real)))
+    torch.testing.assert_close(first.tokens, second.tokens, atol=1e-6, rtol=0)
+    # The same patches alone, with their own positions, give the same states.
+    state = ours.embed(look)
+    places = torch.cat([torch.zeros(1, dtype=torch.int64), 1 + kept])
+    alone = type(state)(
+        tokens=state.tokens[:, places],
+        real=state.real[:, places],
+        order=state.order[:, places],
+        position=state.position[:, places],
+    )
+    torch.testing.assert_close(
+        ours.encode(alone).tokens, first.tokens[:, places], atol=1e-5, rtol=0
+    )
+
+
+def test_mean_pool_leaves_the_class_token_out():
+    ours = encoder(pool="mean")
+    state = ours.encode(ours.embed(image_look(pictures())))
+    torch.testing.assert_close(state.pooled, state.tokens[:, 1:].mean(1), **LIMIT)
+
+
+def test_texts_are_refused():
+    with pytest.raises(TypeError, match="expected values, found text"):
+        encoder().embed(text_look(torch.zeros(1, 4, dtype=torch.int64)))
+
+
+def test_std_must_be_positive():
+    with pytest.raises(ValueError, match="std"):
+        vision_transformer.Spec(std=(0.0, 1.0, 1.0))
