@@ -7,7 +7,9 @@ aside is in `Records.rejected`. Missing media is normal up to `limit`; above it 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ LEAST = 10  # usable records; fewer cannot give three splits that mean anything
 SAMPLE = 1000  # records that are looked at to infer what a field is
 # What people call the field that describes a picture, most telling first.
 CAPTIONS = ("caption", "captions", "text", "txt", "title", "description", "name", "label", "class")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 # Tried in this order; `folder` last, for it also fits a folder of shards with a picture beside.
 ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
@@ -36,19 +39,28 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
     Raises:
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
             records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal.
-        RecipeError: never; a name that is neither on the shelf nor a path is a DataError.
     """
     _check_modalities(str(data), fields)
-    path = Path(data)
-    if str(data) in shelf.names("datasets") and not path.exists():
-        found = shelf.load("datasets", str(data)).read()
+    path = Path(data).expanduser()
+    if str(data) in shelf.names("datasets"):
+        found: Records = shelf.load("datasets", str(data)).read()
         if fields is not None:
             found.fields = _told(found, fields)
-        return _split(found)
-    layout = choose(path)
+        if path.exists():
+            found.notes.append(f"{data} is the data set of that name; the path would be ./{data}")
+        return splits.assign(found)
     records = Records(name=str(data), records=[])
-    for item in shelf.load("layouts", layout).read(path, fields):
-        (records.rejected if isinstance(item, Rejected) else records.records).append(item)
+    try:
+        layout = choose(path)
+        if layout == "folder" and (table := _table_of(path)) is not None:
+            records.notes.append(f"read from {table.name} in the folder {path}")
+            path, layout = table, choose(table)
+        for item in shelf.load("layouts", layout).read(path, fields):
+            (records.rejected if isinstance(item, Rejected) else records.records).append(item)
+    except OSError as error:
+        raise DataError(
+            file=error.filename or data, expected="readable data", found=error.strerror
+        ) from None
     if not records.records and not records.rejected:
         raise DataError(file=data, expected="records", found=f"an empty {layout}")
     if records.records:
@@ -57,7 +69,7 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
         _join_rows_of_one_picture(records)
     _check_rate(records, limit)
     _check_usable(records)
-    return _split(records)
+    return splits.assign(records)
 
 
 def choose(path: Path) -> str:
@@ -77,14 +89,28 @@ def choose(path: Path) -> str:
             return name
     known = "; ".join(f"{name}: {shelf.load('layouts', name).SUMMARY}" for name in names)
     if path.is_dir():
-        tables = [n.name for n in sorted(path.iterdir()) if n.suffix in (".csv", ".tsv", ".jsonl")]
         raise DataError(
             f"no layout fits the folder {path}",
             expected=f"one of {known}",
             found=", ".join(sorted(p.name for p in path.iterdir())[:5]),
-            nearest=str(path / tables[0]) if len(tables) == 1 else None,
         )
     raise DataError(f"no layout fits {path}", expected=f"one of {known}", found=clip(path.name))
+
+
+def _table_of(folder: Path) -> Path | None:
+    """The one table at the top of a folder whose first rows name pictures, e.g. `captions.csv`
+    beside `images`; None where there is none, or metadata that the folder's own layout reads."""
+    tables = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in TABLES and p.is_file()]
+    if len(tables) != 1 or tables[0].stem == "metadata":
+        return None
+    first = itertools.islice(shelf.load("layouts", choose(tables[0])).read(tables[0]), LEAST)
+    pictured = any(
+        isinstance(value, Blob)
+        for item in first
+        if isinstance(item, Record)
+        for value in item.fields.values()
+    )
+    return tables[0] if pictured else None
 
 
 def _missing(path: Path) -> None:
@@ -118,8 +144,11 @@ def infer(records: Records) -> dict[str, str]:
     for modality, names in (("image", pictures), ("text", texts)):
         if len(names) > 1:
             chosen = next(name for name in names if name in taken)
-            others = ", ".join(name for name in names if name not in taken)
-            records.notes.append(f"{modality} is read from {chosen}; not from {others}")
+            others = [name for name in names if name not in taken]
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            records.notes.append(
+                f"{modality} is read from {chosen}; not from {', '.join(others[:5])}{more}"
+            )
     return taken
 
 
@@ -137,16 +166,22 @@ def kinds_of(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _kind(values: list[Value]) -> str:
-    if not values:
-        return "other"
-    if all(isinstance(value, Blob) for value in values):
+    """What most of the values are; the odd one out is set aside later, with its row."""
+    kinds = Counter(map(_kind_of_one, values))
+    kind, count = kinds.most_common(1)[0] if kinds else ("other", 0)
+    if kind == "number" and kinds["text"]:
+        return "text"  # captions may be numbers, numbers are never words
+    return kind if count * 2 > len(values) else "other"
+
+
+def _kind_of_one(value: Value) -> str:
+    if isinstance(value, Blob):
         return "image"
-    if all(isinstance(value, int | float) for value in values):
+    if isinstance(value, int | float):
         return "number"
-    if all(_words(value) for value in values):
-        numbers = all(isinstance(value, str) and _NUMBER.match(value.strip()) for value in values)
-        return "number" if numbers else "text"
-    return "other"
+    if isinstance(value, str) and _NUMBER.match(value.strip()):
+        return "number"
+    return "text" if _words(value) else "other"
 
 
 def _words(value: Value) -> list[str]:
@@ -236,19 +271,19 @@ def _join_rows_of_one_picture(records: Records) -> None:
 
     Such tables (one row per caption) are common; kept apart, each picture would count as a wrong
     answer for its own other captions. Only records called after their picture are joined: a key of
-    the user's is kept.
+    the user's is kept. Fields that take no part are those of the picture's first row.
     """
     picture = next((name for name, kind in records.fields.items() if kind == "image"), None)
     text = next((name for name, kind in records.fields.items() if kind == "text"), None)
-    if picture is None or text is None:
+    if picture is None or text is None or not any("#" in r.key for r in records.records):
         return
     groups: dict[tuple, list[Record]] = {}
     for record in records.records:
         blob = record.fields[picture]
         assert isinstance(blob, Blob)
         ours = record.key == blob.name or record.key.startswith(blob.name + "#")
-        rest = tuple((n, repr(v)) for n, v in record.fields.items() if n != text) if ours else ()
-        key = (blob.name, record.split, record.group, rest) if ours else (record.key,)
+        rest = [repr(record.fields.get(name)) for name in records.fields if name != text]
+        key = (blob.name, record.split, record.group, *rest) if ours else (record.key,)
         groups.setdefault(key, []).append(record)
     if len(groups) == len(records.records):
         return
@@ -306,7 +341,3 @@ def _check_usable(records: Records) -> None:
             found=f"{clip(first[0])} {len(records):,} times",
             see=f"sensorium doctor {records.name}",
         )
-
-
-def _split(records: Records) -> Records:
-    return splits.assign(records)

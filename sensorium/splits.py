@@ -48,6 +48,11 @@ def assign(records: Records, seed: int = 0) -> Records:
     inside = set(pool)
     # A group that reaches into a stated split stays where it is: moving half of it would leak.
     outside = {labels[at] for at in range(len(records)) if at not in inside}
+    if leaking := sum(labels[at] in outside for at in pool):
+        records.notes.append(
+            f"{leaking:,} records of train share a group, picture or text with a stated "
+            f"validation or test record"
+        )
     chosen = _draw(
         Counter(labels[at] for at in pool if labels[at] not in outside), len(pool), wanted, seed,
         records.name,

@@ -170,7 +170,11 @@ def _text(value: object) -> str:
 
 def _value(value: object) -> Value:
     """A cell as a record's field: text, number, list of texts; what is nested becomes its text."""
-    if value is None or isinstance(value, str | int | float | bool | Blob):
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if value is None or value != value:  # NaN is how data frames say that nothing is there
+        return None
+    if isinstance(value, int | float | Blob):
         return value
     if isinstance(value, bytes):
         return None  # bytes that are no picture: no modality reads them

@@ -12,6 +12,7 @@ test), those are splits. Names that begin with a dot are passed over, links to f
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from sensorium.layouts import _rows, csv, jsonl, parquet
 from sensorium.layouts._header import SUFFIXES, Unusable
 from sensorium.layouts._media import Root
 from sensorium.layouts._rows import METADATA
-from sensorium.records import Record, Rejected, Source
+from sensorium.records import Blob, Record, Rejected, Source
 
 SUMMARY = "a folder of pictures with .txt files, a metadata file, or one sub-folder per class"
 FILE_NAME = "file_name"
@@ -49,12 +50,13 @@ def read(path: Path, fields: dict[str, str] | None = None) -> Iterator[Record | 
     """
     root = Root(path)
     folders = list(_walk(path))
-    if any(name in METADATA for _, files in folders for name in files):
-        yield from _from_metadata(root, folders, fields)
-        return
     holding = [_parts(root, folder) for folder, files in folders if any(map(_is_picture, files))]
     top = {parts[0] for parts in holding if parts}
     splits = bool(top) and all(name.lower() in _rows.ALIASES for name in top)
+    if any(name in METADATA for _, files in folders for name in files):
+        for item in _from_metadata(root, folders, fields):
+            yield _with_split_of_folder(item) if splits and isinstance(item, Record) else item
+        return
     names = {folder: frozenset(files) for folder, files in folders}
     captions = any(_caption_file(n, names[folder]) for folder, files in folders for n in files)
     for folder, files in folders:
@@ -92,6 +94,15 @@ def _paired(
     except Unusable as reason:
         return Rejected(source, str(reason), key)
     return Record(key, source, found, split=split)
+
+
+def _with_split_of_folder(record: Record) -> Record:
+    """Metadata above the split folders: `train/0001.png` is of train where no column says else."""
+    picture = record.fields.get("image")
+    if record.split is not None or not isinstance(picture, Blob):
+        return record
+    split = _rows.ALIASES.get(picture.name.split("/")[0].lower())
+    return dataclasses.replace(record, split=split)
 
 
 def _from_metadata(

@@ -51,7 +51,7 @@ def rows(path: Path, name: str) -> Iterator[Row | Rejected]:
         yield from _lines(path, name)
         return
     try:
-        items = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse)
+        items = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_nothing)
     except (ValueError, RecursionError) as error:
         raise DataError(file=name, expected="JSON", found=_why(error)) from None
     for row, item in enumerate(items, 1):
@@ -66,7 +66,7 @@ def _lines(path: Path, name: str) -> Iterator[Row | Rejected]:
             if not line.strip():
                 continue
             try:
-                item = json.loads(line, parse_constant=_refuse)
+                item = json.loads(line, parse_constant=_nothing)
             except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError too
                 yield Rejected(Source(name, row), f"expected JSON, found {_why(error)}")
                 continue
@@ -79,8 +79,8 @@ def _object(item: object, name: str, row: int) -> Row | Rejected:
     return Rejected(Source(name, row), f"expected a JSON object, found {clip(item)}")
 
 
-def _refuse(word: str) -> float:
-    raise ValueError(f"{word}, which JSON does not have")
+def _nothing(word: str) -> None:
+    """NaN and infinities, which JSON does not have but Python writes: nothing is there."""
 
 
 def _why(error: Exception) -> str:

@@ -107,13 +107,21 @@ def _samples(stream: BinaryIO, name: str) -> Iterator[_Sample | Rejected]:
 
 
 def _members(stream: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
+    end = 0
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 yield member
+                end = tar.offset
                 tar.members = []  # type: ignore[attr-defined]  # else a long tar fills memory
     except tarfile.TarError as error:
         raise DataError(file=name, expected="an undamaged tar file", found=str(error)) from None
+    # A damaged header looks to tarfile like the end; the end is zeros, or no more bytes.
+    stream.seek(end)
+    if rest := stream.read(512).strip(b"\0"):
+        raise DataError(
+            file=name, expected=f"a member's header at byte {end:,}", found=clip(rest[:16])
+        )
 
 
 def _parts(member: str) -> tuple[str, str]:
