@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,9 +14,6 @@ from torch.nn import functional as F
 
 from sensorium.tokens import expect
 from sensorium.views import Look
-
-if TYPE_CHECKING:
-    from sensorium.recipe import Recipe
 
 
 @dataclass(frozen=True)

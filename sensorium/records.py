@@ -37,7 +37,7 @@ class Blob:
     file: Path | None = None
     offset: int = 0
     size: int | None = None
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """All bytes.

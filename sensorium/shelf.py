@@ -8,6 +8,8 @@ option `--shelf my_package`), whose folders have the same names as ours.
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import importlib.util
 import re
@@ -90,3 +92,33 @@ def path(shelf: str, name: str) -> Path:
                 if (folder / f"{name}{suffix}").exists():
                     return folder / f"{name}{suffix}"
     raise unknown(shelf.rstrip("s"), name, names(shelf), RecipeError)
+
+
+@functools.cache
+def options(shelf: str, name: str) -> dict[str, str]:
+    """The options of a member's `Spec`: name -> the type as written. Imports nothing.
+
+    Read from the source, so that a misspelt option is answered without loading torch; the values
+    are checked by the `Spec` itself when the member is built.
+
+    Raises:
+        RecipeError: the name is not on the shelf; names the nearest that is.
+    """
+    tree = ast.parse(path(shelf, name).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Spec":
+            return {
+                item.target.id: ast.unparse(item.annotation)
+                for item in node.body
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            }
+    raise TypeError(f"{shelf}/{name}.py: expected a class Spec")
+
+
+def summary(shelf: str, name: str) -> str:
+    """A member's `SUMMARY` line, or the first line of its docstring. Imports nothing."""
+    tree = ast.parse(path(shelf, name).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SUMMARY":
+            return str(ast.literal_eval(node.value))
+    return (ast.get_docstring(tree) or "").split("\n")[0]

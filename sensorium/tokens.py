@@ -72,25 +72,22 @@ class Tokens:
         )
 
 
-def collate(parts: Sequence[Tokens]) -> Tokens:
+def collate(parts: Sequence[Tokens], length: int = 0) -> Tokens:
     """Joins tokens of one modality along b, padded to the longest.
 
     Args:
         parts: tokens of one modality, all with ids or all with values of equal c.
+        length: pad at least to this many tokens.
     """
     first = parts[0]
-    if len(parts) == 1:
-        return first
-    longest = max(part.real.shape[1] for part in parts)
+    longest = max(length, *(part.real.shape[1] for part in parts))
     fixed = all(part.real.shape[1] == longest for part in parts)
     shared = fixed and all(part.position is first.position for part in parts)
 
     def join(tensors: list[torch.Tensor]) -> torch.Tensor:
         if fixed:
             return torch.cat(tensors)
-        whole = tensors[0].new_zeros(
-            (sum(len(x) for x in tensors), longest, *tensors[0].shape[2:])
-        )
+        whole = tensors[0].new_zeros((sum(len(x) for x in tensors), longest, *tensors[0].shape[2:]))
         row = 0
         for x in tensors:
             whole[row : row + len(x), : x.shape[1]] = x

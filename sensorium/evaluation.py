@@ -1,0 +1,216 @@
+"""Scores of a run on one split, each with its protocol, interval and controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium import conse, draws, files
+from sensorium.building import views
+from sensorium.errors import RunError
+from sensorium.loading import gather
+from sensorium.nodes import Encode, Read
+from sensorium.prepare import Column, Reader
+from sensorium.recipe import Recipe
+from sensorium.records import Blob, Record, Source
+from sensorium.step import Step
+from sensorium.tasks import retrieval
+
+if TYPE_CHECKING:
+    from sensorium.run import Run
+
+_BATCH = 256
+NAMES = {"image": "picture", "text": "words"}
+
+
+def embed(
+    step: Step, recipe: Recipe, reader: Reader, column: Column, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Vectors of all items of a column, float32 [items, e], unit length."""
+    node = Read(Encode(views(recipe)[reader.name]), reader.name)
+    record = Record("", Source("memory"), {})
+    modalities = {reader.name: reader.modality}
+    was = step.training
+    step.eval()
+    parts = [np.zeros((0, recipe.space), np.float32)]
+    for start in range(0, len(column.items), _BATCH):
+        items: list[int | None] = list(range(start, min(start + _BATCH, len(column.items))))
+        chosen = {reader.name: items}
+        batch = gather([record] * len(items), {reader.name: column}, modalities, chosen)
+        parts.append(step.vectors(node, batch.to(device)).cpu().numpy())
+    step.train(was)
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two columns of the same records as a retrieval problem.
+
+    right: bool [left items, right items]; owners: record position of each item.
+    """
+
+    left: Column
+    right_column: Column
+    left_owner: NDArray[np.int64]
+    right_owner: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+
+def pairs(left: Column, right: Column) -> Pairs:
+    """Which item of the left answers which of the right.
+
+    A pair is right when both belong to one record, or to records that share the very same text or
+    picture: finding the twin is not an error.
+    """
+    a, b = (_owners(column) for column in (left, right))
+    same = a[:, None] == b[None, :]
+    # record x content tables: does a record carry this very content?
+    carries_left, carries_right = _carries(left), _carries(right)
+    same |= carries_left[b][:, _labels(left)].T  # the right item's record carries the left item
+    same |= carries_right[a][:, _labels(right)]
+    return Pairs(left, right, a, b, same)
+
+
+def _owners(column: Column) -> NDArray[np.int64]:
+    owner = np.full(len(column.items), -1, np.int64)
+    for record, items in enumerate(column.index):
+        owner[items] = record
+    return owner
+
+
+def _labels(column: Column) -> NDArray[np.int64]:
+    return np.unique(column.identity, return_inverse=True)[1]
+
+
+def _carries(column: Column) -> NDArray[np.bool_]:
+    labels = _labels(column)
+    table = np.zeros((len(column.index), labels.max(initial=-1) + 1), bool)
+    table[_owners(column), labels] = True
+    return table
+
+
+def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
+    """All scores of a run on one split, as plain data; also written to evaluation/SPLIT.json.
+
+    Each is {task, direction, metric, value, interval, protocol, controls}; a control is {value,
+    interval} or {value: null, reason}.
+
+    Raises:
+        RunError: the split is too small to ask anything of it.
+    """
+    records = run.records()
+    asked = [records[at] for at in records.positions(split)]
+    columns = {name: run.column(name, asked) for name in ("image", "text")}
+    both = [at for at in range(len(asked)) if all(c.index[at] for c in columns.values())]
+    if len(both) < 2:
+        raise RunError(
+            file=run.folder,
+            field=f"split {split}",
+            expected="at least 2 whole records",
+            found=str(len(both)),
+        )
+    if len(both) < len(asked):
+        asked = [asked[at] for at in both]
+        columns = {name: run.column(name, asked) for name in ("image", "text")}
+    vectors = {name: run.embed(name, column) for name, column in columns.items()}
+    shape = (len(columns["text"].items), len(columns["image"].items))
+    baseline = conse.similarity(run, asked, shape)
+    scores = []
+    for query, pool in (("text", "image"), ("image", "text")):
+        problem = pairs(columns[query], columns[pool])
+        table = vectors[query] @ vectors[pool].T
+        scores += _scores(run, split, query, pool, problem, table, baseline)
+    (run.folder / "evaluation").mkdir(exist_ok=True)
+    files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
+    return scores
+
+
+def _scores(
+    run: Run,
+    split: str,
+    query: str,
+    pool: str,
+    problem: Pairs,
+    table: NDArray,
+    baseline: NDArray | str,
+) -> list[dict[str, Any]]:
+    n = len(np.unique(problem.left_owner))
+    found = retrieval.rank(table, problem.right)
+    # The partners of the pool dealt out anew: what the same vectors find by luck and hubs.
+    dealt = draws.order(len(problem.right_owner), run.recipe.seed, "shuffled partner", split)
+    shuffled = retrieval.rank(table[:, dealt], problem.right)
+    conse_ranks = None
+    if not isinstance(baseline, str):
+        turned = baseline if query == "text" else baseline.T
+        conse_ranks = retrieval.rank(turned, problem.right)
+    protocol = {
+        "split": split,
+        "pool": found.pool,
+        "queries": len(found.ranks),
+        "records": n,
+        "right_answers_per_query": round(float(problem.right.sum(axis=1).mean()), 3),
+        "ties": retrieval.TIES,
+        "interval": f"Wilson, 95 %, over {n} records",
+        "chosen_on": "validation",
+        "step": run.info["best_step"],
+    }
+    direction = f"{query}_to_{pool}"
+
+    def measured(value: float) -> dict[str, Any]:
+        return {"value": value, "interval": list(retrieval.wilson(value, n))}
+
+    scores = []
+    for k in retrieval.CUTS:
+        controls: dict[str, Any] = {
+            "conse": measured(conse_ranks.recall(k))
+            if conse_ranks
+            else {"value": None, "reason": baseline},
+            "partner_shuffled": measured(shuffled.recall(k)),
+            "chance": {"value": retrieval.chance(problem.right, k), "interval": "exact"},
+        }
+        score = measured(found.recall(k))
+        scores.append(
+            {
+                "task": "retrieval",
+                "direction": direction,
+                "metric": f"recall@{k}",
+                **score,
+                "protocol": protocol,
+                "controls": controls,
+            }
+        )
+    return scores
+
+
+def match(run: Run, file: str | Path, words: str) -> dict[str, Any]:
+    """How well a picture and words fit.
+
+    Returns:
+        {similarity, share_of_wrong_pairs_below, wrong_pairs, right_pairs}: the cosine, and where
+        it stands among the validation split's wrong pairs (1.0: above all of them); the medians of
+        both kinds are given, so that a cosine can be read.
+
+    Raises:
+        DataError: the file is no picture.
+    """
+    similarity = float(
+        run.vector("image", Blob(str(file), Path(file)), str(file))
+        @ run.vector("text", words, "words")
+    )
+    records = run.records()
+    chosen = [records[at] for at in records.positions("validation")][:1000]
+    columns = {name: run.column(name, chosen) for name in ("image", "text")}
+    table = run.embed("text", columns["text"]) @ run.embed("image", columns["image"]).T
+    right = pairs(columns["text"], columns["image"]).right
+    wrong = table[~right]
+    return {
+        "similarity": similarity,
+        "share_of_wrong_pairs_below": float((wrong < similarity).mean()),
+        "median_of_wrong_pairs": float(np.median(wrong)),
+        "median_of_right_pairs": float(np.median(table[right])),
+        "pairs_from": f"validation, {len(chosen)} records",
+    }

@@ -1,0 +1,150 @@
+"""Which records a step sees, and the batch made of them: a function of the step's number alone.
+
+Epochs are keyed permutations laid end to end and cut into batches of equal size, so each record
+comes exactly once an epoch, no batch is short, and any step can be made without the ones before:
+worker count and resume cannot change a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sensorium import draws
+from sensorium.prepare import Column
+from sensorium.records import Record
+from sensorium.tokens import Batch, Tokens, collate
+
+
+class Batches(Dataset):
+    """Step number -> Batch.
+
+    Args:
+        records: the data set.
+        columns: modality -> its prepared column over `records`.
+        modalities: modality -> the object that makes tokens (unused for features).
+        positions: the records that take part, e.g. those of the training split.
+        size: records a batch.
+        seed: key of all draws.
+    """
+
+    def __init__(
+        self,
+        records: list[Record],
+        columns: dict[str, Column],
+        modalities: dict,
+        positions: list[int],
+        size: int,
+        seed: int,
+    ) -> None:
+        self.records, self.columns, self.modalities = records, columns, modalities
+        self.positions = np.asarray(positions, dtype=np.int64)
+        self.size = min(size, len(positions))
+        self.seed = seed
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The positions in the order of one epoch, int64 [records]."""
+        if self._order is None or self._order[0] != epoch:
+            shuffled = draws.order(len(self.positions), self.seed, "order", epoch)
+            self._order = (epoch, self.positions[shuffled])
+        return self._order[1]
+
+    def seen(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, position) of each record of a step."""
+        n = len(self.positions)
+        places = range(step * self.size, (step + 1) * self.size)
+        return [(at // n, int(self.order(at // n)[at % n])) for at in places]
+
+    def __getitem__(self, step: int) -> Batch:
+        seen = self.seen(step)
+        chosen: dict[str, list[int | None]] = {}
+        for modality, column in self.columns.items():
+            chosen[modality] = [
+                self._choose(column, position, modality, epoch) for epoch, position in seen
+            ]
+        keys = [self.records[position].key for _, position in seen]
+        rngs = [(self.seed, "look", epoch, key) for (epoch, _), key in zip(seen, keys, strict=True)]
+        return gather(
+            [self.records[position] for _, position in seen],
+            self.columns,
+            self.modalities,
+            chosen,
+            rngs,
+        )
+
+    def _choose(self, column: Column, position: int, modality: str, epoch: int) -> int | None:
+        """Which of a record's items this epoch sees, e.g. which of five captions."""
+        items = column.index[position]
+        if len(items) < 2:
+            return items[0] if items else None
+        key = (self.seed, "item", epoch, self.records[position].key, modality)
+        return items[int(draws.uniform(*key) * len(items))]
+
+    def from_step(self, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
+        """The batches of steps first, first + 1, ..., last - 1, made ahead by `workers`."""
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(first, last),
+                num_workers=workers,
+                prefetch_factor=4 if workers else None,
+                multiprocessing_context="fork" if workers else None,
+            )
+        )
+
+
+def gather(
+    records: list[Record],
+    columns: dict[str, Column],
+    modalities: dict,
+    chosen: dict[str, list[int | None]],
+    rngs: list[tuple] | None = None,
+) -> Batch:
+    """A Batch of chosen items.
+
+    Args:
+        records: one per row.
+        columns: modality -> its column.
+        modalities: modality -> the object that makes tokens.
+        chosen: modality -> per row the item, or None where the record lacks it.
+        rngs: per row the key of its draws; None outside training.
+    """
+    tokens: dict[tuple[str, int], Tokens] = {}
+    present: dict[str, torch.Tensor] = {}
+    identity: dict[str, torch.Tensor] = {}
+    for modality, items in chosen.items():
+        column = columns[modality]
+        there = [item is not None for item in items]
+        # An absent row borrows item 0 as stand-in; `present` keeps its content without influence.
+        at = np.array([item or 0 for item in items])
+        present[modality] = torch.tensor(there)
+        # Rows without content must never look equal to each other: they get their own negatives.
+        own = -1 - np.arange(len(items))
+        identity[modality] = torch.from_numpy(np.where(there, column.identity[at], own))
+        if column.features:
+            assert isinstance(column.items, np.ndarray)
+            values = torch.from_numpy(column.items[at])
+            tokens[modality, 0] = Tokens(
+                modality=modality,
+                values=values,
+                real=torch.ones(values.shape[:2], dtype=torch.bool),
+                position=torch.arange(values.shape[1])[None, :, None],
+            )
+            continue
+        parts = []
+        for row, item in enumerate(at):
+            rng = draws.generator(*rngs[row], modality) if rngs else None
+            parts.append(modalities[modality].tokens(column.items[item], rng))
+        tokens[modality, 0] = collate(parts)
+    return Batch(
+        keys=tuple(record.key for record in records),
+        sources=tuple(record.source for record in records),
+        tokens=tokens,
+        present=present,
+        identity=identity,
+    )

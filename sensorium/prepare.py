@@ -1,0 +1,294 @@
+"""Before views: fields are read once, frozen towers run once, and both are kept by content hash.
+
+A prepared `Column` holds one modality of all records as arrays, so a training step only gathers.
+The cache key is what decides the values: the modality's options, the tower's weight hash, and the
+bytes of each picture or text. Another weight or another crop is another key, never a stale hit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sensorium import cache, files, towers
+from sensorium.errors import DataError
+from sensorium.recipe import Recipe, member
+from sensorium.records import Blob, Record, Rejected, Source
+from sensorium.tokens import Batch, Tokens, collate
+from sensorium.views import View, look
+
+_CHUNK = 32  # items read and encoded together
+_SHARD = 512  # items written together: what a kill can lose
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Column:
+    """One modality of some records.
+
+    items: the prepared contents: float32 features [items, t, c], uint8 pictures
+        [items, size, size, 3], or a list of texts.
+    index: per record the positions of its items; several captions are several; none is absent.
+    identity: int64 [items], equal for equal content.
+    features: whether items are a frozen tower's features.
+    """
+
+    modality: str
+    items: np.ndarray | list[str]
+    index: list[list[int]]
+    identity: np.ndarray
+    features: bool
+
+
+class Reader:
+    """Reads one modality as a recipe asks: its options, its tower if it has one.
+
+    Attributes:
+        modality: the object of the shelf `modalities`.
+        tower: the frozen encoder, or None.
+    """
+
+    def __init__(self, recipe: Recipe, name: str, device: str = "cpu") -> None:
+        module, spec = member("modalities", f"modalities.{name}", recipe.modalities[name])
+        self.name = name
+        self.modality = module.Modality(spec)
+        self.view = View(name, order=recipe.order.get(name, "full"))
+        self.tower: Any = None
+        self.device = device
+        identity: dict[str, Any] = {"modality": spec.model_dump(mode="json")}
+        if name in recipe.prepare:
+            tower = recipe.prepare[name]["use"]
+            self.tower = towers.load(tower, self.modality).to(device)
+            identity["tower"] = [tower, towers.weight_hash(tower)]
+        self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    def digest(self, value: Any) -> bytes:
+        """16 bytes that name the content of one item."""
+        data = value.encode() if isinstance(value, str) else value.read()
+        return hashlib.sha256(data).digest()[:16]
+
+    def read(self, value: Any, name: str) -> np.ndarray | str:
+        """One item's content before any tower."""
+        return self.modality.read(value, name)
+
+    @torch.inference_mode()
+    def encode(self, contents: list[Any]) -> np.ndarray:
+        """The tower's pooled features, float32 [items, 1, c].
+
+        Items of one length (texts: to the next multiple of 8 tokens) are encoded `_CHUNK` at a time, a
+        short chunk filled up with repeats: what an item gives never depends on its company, so
+        the cache is exact to the bit whatever was prepared together.
+        """
+        rows = [self.modality.tokens(content, None) for content in contents]
+        by_length: dict[int, list[int]] = {}
+        for at, tokens in enumerate(rows):
+            t = tokens.real.shape[1]
+            by_length.setdefault(t if tokens.ids is None else -(-t // 8) * 8, []).append(at)
+        given: dict[int, np.ndarray] = {}
+        for length, members in sorted(by_length.items()):
+            for start in range(0, len(members), _CHUNK):
+                chunk = members[start : start + _CHUNK]
+                filled = chunk + [chunk[-1]] * (_CHUNK - len(chunk))
+                batch = single(self.name, collate([rows[at] for at in filled], length))
+                state = self.tower.embed(look(self.view, batch.to(self.device)))
+                pooled = self.tower.encode(state).pooled.float().cpu().numpy()
+                given.update(zip(chunk, pooled, strict=False))
+        return np.stack([given[at] for at in range(len(contents))])[:, None]
+
+
+def single(modality: str, tokens: Tokens) -> Batch:
+    """A batch of one modality, everything present: what encoding for search needs."""
+    n = tokens.real.shape[0]
+    return Batch(
+        keys=("",) * n,
+        sources=(Source("memory"),) * n,
+        tokens={(modality, 0): tokens},
+        present={modality: torch.ones(n, dtype=torch.bool)},
+    )
+
+
+class Kept:
+    """Prepared items by content digest, in shards that are only ever added.
+
+    A shard is a safetensors file {digests: uint8 [n, 16], values: [n, ...]}, written aside and
+    renamed; several processes may add at once. Damaged shards are deleted and counted as absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._found: dict[bytes, tuple[Path, int]] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            try:
+                with safe_open(file, "np") as shard:
+                    digests = shard.get_tensor("digests")
+                    shard.get_slice("values").get_shape()
+            except (SafetensorError, OSError):
+                file.unlink(missing_ok=True)
+                continue
+            for row, digest in enumerate(digests):
+                self._found[digest.tobytes()] = (file, row)
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._found
+
+    def add(self, digests: list[bytes], values: np.ndarray) -> None:
+        """Writes one shard."""
+        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        files.write_bytes(file, save({"digests": rows.copy(), "values": values}))
+        self._found.update({digest: (file, row) for row, digest in enumerate(digests)})
+
+    def get(self, digests: list[bytes]) -> np.ndarray:
+        """The values of some digests, [len(digests), ...], each shard read once."""
+        wanted: dict[Path, list[tuple[int, int]]] = {}
+        for at, digest in enumerate(digests):
+            file, row = self._found[digest]
+            wanted.setdefault(file, []).append((at, row))
+        whole: np.ndarray | None = None
+        for file, places in wanted.items():
+            with safe_open(file, "np") as shard:
+                values = shard.get_tensor("values")
+            if whole is None:
+                whole = np.empty((len(digests), *values.shape[1:]), values.dtype)
+            at, rows = np.array(places).T
+            whole[at] = values[rows]
+        assert whole is not None, "get needs at least one digest"
+        return whole
+
+
+def column(
+    reader: Reader, records: list[Record], field: str, progress: Progress | None = None
+) -> tuple[Column, list[Rejected]]:
+    """Prepares one field of all records; what cannot be read is set aside with its reason.
+
+    Args:
+        reader: how the field's modality is read.
+        records: in the order of the column.
+        field: the field's name; a list value is several items.
+        progress: called with (items done, items in all).
+
+    Returns:
+        The column, and what was set aside (the record keeps its other items).
+    """
+    values: list[Any] = []
+    owner: list[int] = []
+    for position, record in enumerate(records):
+        value = record.fields.get(field)
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None and item != "":
+                values.append(item)
+                owner.append(position)
+    whole = reader.tower is None and reader.name == "text"
+    kept = None if whole else Kept(cache.folder("features") / reader.key)
+    contents, digests, rejected = _read_all(
+        reader, kept, values, [records[at] for at in owner], field, progress
+    )
+    index: list[list[int]] = [[] for _ in records]
+    good = [at for at, digest in enumerate(digests) if digest is not None]
+    for item, at in enumerate(good):
+        index[owner[at]].append(item)
+    identity = np.array(
+        [int.from_bytes(digests[at][:8], "little") >> 1 for at in good],
+        np.int64,  # type: ignore[index]
+    )
+    items: np.ndarray | list[str]
+    if kept is None:
+        items = [contents[at] for at in good]
+    elif good:
+        items = kept.get([digests[at] for at in good])  # type: ignore[misc]
+    else:
+        items = np.zeros((0, 1, 1), np.float32)
+    return Column(reader.name, items, index, identity, reader.tower is not None), rejected
+
+
+def one(reader: Reader, value: Any, name: str) -> Column:
+    """A column of a single value, e.g. a query; never cached.
+
+    Raises:
+        DataError: the value cannot be read as that modality.
+    """
+    content = reader.read(value, name)
+    items: Any = [content]
+    if reader.tower is not None:
+        items = reader.encode(items)
+    elif not isinstance(content, str):
+        items = np.stack(items)
+    identity = np.zeros(1, np.int64)
+    return Column(reader.name, items, [[0]], identity, reader.tower is not None)
+
+
+def _read_all(
+    reader: Reader,
+    kept: Kept | None,
+    values: list[Any],
+    owners: list[Record],
+    field: str,
+    progress: Progress | None,
+) -> tuple[list[Any], list[bytes | None], list[Rejected]]:
+    """Contents (None where the cache has them), digests (None where set aside), rejections."""
+    contents: list[Any] = [None] * len(values)
+    digests: list[bytes | None] = [None] * len(values)
+    rejected: list[Rejected] = []
+    waiting: dict[bytes, Any] = {}
+
+    def read(at: int) -> tuple[bytes, Any]:
+        value = values[at]
+        if isinstance(value, Blob):
+            value = Blob(value.name, data=value.read())
+        digest = reader.digest(value)
+        known = kept is not None and digest in kept
+        return digest, None if known else reader.read(value, f"{owners[at].source}, field {field}")
+
+    def flush() -> None:
+        if kept is not None and waiting:
+            given = list(waiting.values())
+            ready = reader.encode(given) if reader.tower is not None else np.stack(given)
+            kept.add(list(waiting), ready)
+            waiting.clear()
+
+    # Decoding releases the interpreter lock: threads read ahead while the tower computes.
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+        for at, result in enumerate(_ahead(pool, read, len(values))):
+            try:
+                digest, content = result()
+            except DataError as error:
+                owner = owners[at]
+                rejected.append(Rejected(owner.source, "; ".join(error.lines), owner.key, field))
+                continue
+            digests[at], contents[at] = digest, content if kept is None else None
+            if kept is not None and content is not None:
+                waiting[digest] = content
+                if len(waiting) >= _SHARD:
+                    flush()
+            if progress:
+                progress(at + 1, len(values))
+    flush()
+    return contents, digests, rejected
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[int], Any], count: int
+) -> Iterator[Callable[[], Any]]:
+    """Results in order, at most a few chunks of them in memory."""
+    ahead = [pool.submit(work, at) for at in range(min(count, 2 * _CHUNK))]
+    for at in range(count):
+        future = ahead[at]
+        following = at + 2 * _CHUNK
+        if following < count:
+            ahead.append(pool.submit(work, following))
+        yield future.result
+        ahead[at] = None  # type: ignore[call-overload]

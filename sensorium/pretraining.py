@@ -1,0 +1,438 @@
+"""`pretrain`: read, prepare, build, calibrate, train, evaluate. `resume`: go on from there."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from sensorium import draws, files, optimiser, reading
+from sensorium.errors import DataError, RunError
+from sensorium.evaluation import embed, pairs
+from sensorium.loading import Batches, gather
+from sensorium.prepare import Column, column
+from sensorium.recipe import Budget, Recipe, load, parse_budget
+from sensorium.records import Records
+from sensorium.run import Run
+from sensorium.step import Step
+from sensorium.tasks import retrieval
+from sensorium.training import Plan, Progress, restore, train, update
+
+EVALUATIONS = 20  # looks at validation in one run
+_PREPARING = 0.6  # share of a time budget that reading and towers may take
+_PROBE = 32  # records read to estimate how long the rest takes
+
+
+class Watcher(Protocol):
+    """Who is told how it goes; the command line draws it."""
+
+    def say(self, what: str, text: str) -> None: ...
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None: ...
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def say(self, what: str, text: str) -> None:
+        """Shows nothing."""
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Shows nothing."""
+
+
+def pretrain(
+    data: str | Path,
+    recipe: str | Path | Recipe = "lit",
+    *,
+    out: str | Path | None = None,
+    size: str = "tiny",
+    budget: str | None = None,
+    seed: int | None = None,
+    fields: dict[str, str] | None = None,
+    overrides: list[str] | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> Run:
+    """Trains a model on paired data and scores it beside its controls.
+
+    Args:
+        data: a data set's name, a folder, a CSV, Parquet, JSONL or COCO file, or WebDataset tars.
+        recipe: its name, a YAML file, or a Recipe.
+        out: the run's directory, new or empty; `runs/RECIPE-N` by default.
+        size: `tiny`, `small` or `published`.
+        budget: e.g. `2min`, `20k-samples`, `5-epochs`; the recipe's own by default.
+        seed: of every draw.
+        fields: field -> modality where the inferred ones are wrong.
+        overrides: `optimiser.batch=128`.
+        workers: processes that make batches ahead; changes no draw.
+        device: `cpu`, `cuda`, `mps`.
+        watcher: who is told how it goes.
+
+    Raises:
+        UserError: the data, the recipe or the run directory is not as expected.
+        Stopped: SIGTERM or SIGINT; everything is saved.
+    """
+    watcher = watcher or Silent()
+    if not isinstance(recipe, Recipe):
+        recipe = load(recipe, size, overrides, budget=budget, seed=seed)
+    began = time.monotonic()
+    out = Path(out) if out is not None else _fresh(recipe.name)
+    if (out / "run.json").exists():
+        Run.create(out, recipe, {})  # refuses before anything is read
+    with files.claim(out):
+        records = reading.read(data, fields)
+        _refuse_missing(recipe, records)
+        watcher.say("data", _data_line(records))
+        run = Run.create(
+            out,
+            recipe,
+            {
+                "data": str(data) if str(data) == records.name else str(Path(data).resolve()),
+                "fields": records.fields,
+                "notes": list(records.notes),
+                "workers": workers,
+                "environment": environment(device),
+            },
+        )
+        run.device = device
+        limit = parse_budget(recipe.budget)
+        records = _within(run, records, limit, watcher)
+        run.remember(records)
+        run.fit_readers(records)
+        _continue(run, records, watcher, began)
+    run.evaluate("validation")
+    run.evaluate("test")
+    return run
+
+
+def resume(folder: str | Path, watcher: Watcher | None = None, device: str | None = None) -> Run:
+    """Continues an interrupted run, bit for bit as if it had not stopped.
+
+    Raises:
+        RunError: no run there, in use, finished, or damaged.
+        DataError: its data is not where it was.
+    """
+    watcher = watcher or Silent()
+    run = Run.open(folder)
+    run.device = device or run.info["environment"]["device"]
+    with files.claim(run.folder):
+        if run.info.get("best_step") is None:
+            if not (run.folder / "splits.json").exists():
+                raise RunError(
+                    file=run.folder,
+                    expected="a run that got as far as training",
+                    found="one that stopped while reading its data",
+                    see="sensorium pretrain, with another --out",
+                )
+            records = run.records()
+            if not all((run.folder / "modalities" / m).is_dir() for m in _fitted(run)):
+                run.fit_readers(records)
+            _continue(run, records, watcher, time.monotonic())
+    run.evaluate("validation")
+    run.evaluate("test")
+    return run
+
+
+def _fitted(run: Run) -> list[str]:
+    return [m for m in run.recipe.modalities if run.reader(m).modality.needs_fit]
+
+
+def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> None:
+    """Prepares, then trains from the newest checkpoint or from the beginning."""
+    recipe = run.recipe
+    columns = _columns(run, records, watcher)
+    step = run.build()
+    adam = optimiser.build(step, recipe.optimiser)
+    modalities = {name: run.reader(name).modality for name in recipe.modalities}
+    batches = Batches(
+        records.records,
+        columns,
+        modalities,
+        records.positions("train"),
+        recipe.optimiser.batch,
+        recipe.seed,
+    )
+    validate = validation(run, records, columns)
+    if "plan" not in run.info:
+        plan, why = calibrate(run, step, batches, validate, began)
+        run.note(plan=vars(plan), calibration=why, samples=plan.steps * batches.size)
+    plan = Plan(**run.info["plan"])
+    progress = Progress()
+    if any((run.folder / "checkpoints").glob("step-*")):
+        progress = restore(step, adam, recipe, run.folder)
+        _forget_after(run.folder / "log.jsonl", progress.step)
+        watcher.say("resume", f"from step {progress.step:,} of {plan.steps:,}")
+
+    def watch(now: Progress, line: dict[str, Any]) -> None:
+        if line["split"] == "train":
+            name = next(iter(step.objectives))
+            note = f"loss {line[name]:.2f} (no skill {line[f'{name}/no_skill']:.2f})"
+            watcher.progress("train", now.step, plan.steps, note)
+
+    with _signals() as stopping:
+        progress = train(
+            step,
+            adam,
+            lambda first, last: batches.from_step(first, last, run.info["workers"]),
+            validate,
+            recipe,
+            plan,
+            run.folder,
+            progress,
+            watch,
+            stopping,
+            run.device,
+        )
+    run.note(
+        best_step=progress.best_step,
+        best_score=progress.best_score,
+        training_seconds=round(progress.seconds, 2),
+    )
+
+
+def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
+    columns = {}
+    for name in run.recipe.modalities:
+        made, bad = column(
+            run.reader(name),
+            records.records,
+            run.fields[name],
+            lambda done, total, name=name: watcher.progress(f"read {name}", done, total),
+        )
+        if len(bad) > 0.1 * len(records):
+            raise DataError(
+                file=records.name,
+                expected="at most 10 % of records that cannot be read",
+                found=f"{len(bad)} of {len(records)}; first: {bad[0]}",
+                see=f"sensorium doctor {records.name}",
+            )
+        known = {str(x) for x in records.rejected}
+        records.rejected += [x for x in bad if str(x) not in known]
+        columns[name] = made
+    run.remember(records)
+    return columns
+
+
+def validation(
+    run: Run, records: Records, columns: dict[str, Column]
+) -> Callable[[Step], dict[str, float]]:
+    """Scores a Step on the validation split: `score` is the mean reciprocal rank both ways."""
+    positions = [
+        at
+        for at in records.positions("validation")
+        if all(columns[name].index[at] for name in columns)
+    ][:2000]
+    if len(positions) < 2:
+        raise DataError(
+            file=records.name,
+            expected="at least 2 whole records in the validation split",
+            found=str(len(positions)),
+        )
+    small = {name: _part(made, positions) for name, made in columns.items()}
+    modalities = {name: run.reader(name).modality for name in columns}
+    chosen = [records[at] for at in positions]
+    problem = pairs(small["text"], small["image"])
+
+    def scores(step: Step) -> dict[str, float]:
+        vectors = {
+            name: embed(step, run.recipe, run.reader(name), made, run.device)
+            for name, made in small.items()
+        }
+        table = vectors["text"] @ vectors["image"].T
+        there = retrieval.rank(table, problem.right)
+        back = retrieval.rank(table.T, problem.right.T)
+        line = {
+            "score": (there.mean_reciprocal + back.mean_reciprocal) / 2,
+            "text_to_image/recall@1": there.recall(1),
+            "image_to_text/recall@1": back.recall(1),
+        }
+        step.eval()
+        with torch.no_grad():
+            sums: dict[str, list[float]] = {}
+            for rows in _rows(len(chosen), run.recipe.optimiser.batch):
+                items: dict[str, list[int | None]] = {
+                    name: [made.index[at][0] for at in rows] for name, made in small.items()
+                }
+                batch = gather([chosen[at] for at in rows], small, modalities, items)
+                _, losses = step(batch.to(run.device))
+                for name, loss in losses.items():
+                    told = sums.setdefault(name, [0.0, 0.0, 0.0])
+                    told[0] += float(loss.sum)
+                    told[1] += float(loss.count)
+                    told[2] += float(loss.chance * loss.count)
+        for name, (total, count, luck) in sums.items():
+            line[name] = total / max(count, 1)
+            line[f"{name}/no_skill"] = luck / max(count, 1)
+        return line
+
+    return scores
+
+
+def _rows(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _part(made: Column, positions: list[int]) -> Column:
+    """The column of some records only."""
+    items = [item for at in positions for item in made.index[at]]
+    counter = iter(range(len(items)))
+    index = [[next(counter) for _ in made.index[at]] for at in positions]
+    kept = (
+        made.items[items] if isinstance(made.items, np.ndarray) else [made.items[i] for i in items]
+    )
+    return Column(made.modality, kept, index, made.identity[items], made.features)
+
+
+def calibrate(
+    run: Run,
+    step: Step,
+    batches: Batches,
+    validate: Callable[[Step], dict[str, float]],
+    began: float,
+) -> tuple[Plan, dict[str, Any]]:
+    """Turns the budget into a number of steps, once; a time budget by timing a few on a copy."""
+    recipe = run.recipe
+    budget = parse_budget(recipe.budget)
+    size, records = batches.size, len(batches.positions)
+    why: dict[str, Any] = {"budget": recipe.budget}
+    if budget.unit == "seconds":
+        trial = copy.deepcopy(step)
+        adam = optimiser.build(trial, recipe.optimiser)
+        coming = batches.from_step(0, 1_000_000)
+        for _ in range(2):  # the first steps allocate and compile
+            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
+        start, done = time.monotonic(), 0
+        while done < 3 or time.monotonic() - start < 1.0:
+            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
+            done += 1
+        each = (time.monotonic() - start) / done
+        start = time.monotonic()
+        validate(trial)
+        look = time.monotonic() - start
+        left = budget.amount - (time.monotonic() - began) - EVALUATIONS * look
+        steps = max(EVALUATIONS, int(left / (each * 1.1)))
+        why |= {"seconds_a_step": each, "seconds_left": left}
+    else:
+        steps = {
+            "samples": budget.amount / size,
+            "epochs": budget.amount * records / size,
+            "steps": budget.amount,
+        }[budget.unit]
+        steps = max(1, round(steps))
+    if recipe.most_epochs is not None and budget.unit == "seconds":
+        most = max(EVALUATIONS, round(recipe.most_epochs * records / size))
+        if steps > most:
+            why["cut"] = f"{recipe.most_epochs} epochs; more passes only memorise"
+            steps = most
+    return Plan(steps, max(1, steps // EVALUATIONS)), why
+
+
+def _within(run: Run, records: Records, budget: Budget, watcher: Watcher) -> Records:
+    """A keyed subset of large data where a time budget cannot read all of it; says the estimate."""
+    if budget.unit != "seconds":
+        return records
+    probe = [records[at] for at in draws.order(len(records), run.recipe.seed, "probe")[:_PROBE]]
+    start = time.monotonic()
+    for name in run.recipe.modalities:
+        column(run.reader(name), probe, run.fields[name])
+    each = (time.monotonic() - start) / len(probe)
+    affordable = int(_PREPARING * budget.amount / each)
+    estimate = each * len(records)
+    run.note(reading={"seconds_a_record": each, "seconds_estimated": estimate})
+    if affordable >= len(records):
+        return records
+    kept = set(_keyed_subset(records, max(affordable, 100)))
+    watcher.say(
+        "subset",
+        f"{len(kept):,} of {len(records):,} records fit {run.recipe.budget}; reading all would "
+        f"take about {estimate / 60:.0f} min (--budget {2 * estimate / 60:.0f}min)",
+    )
+    run.note(subset={"records": len(kept), "of": len(records)})
+    records.records = [record for record in records.records if record.key in kept]
+    return records
+
+
+def _keyed_subset(records: Records, count: int) -> list[str]:
+    """Keys of about `count` records, the same share of each split, whole groups where small."""
+    share = count / len(records)
+    kept = []
+    for split in ("train", "validation", "test"):
+        keys = sorted(
+            (records[at].key for at in records.positions(split)),
+            key=lambda key: draws.uniform("subset", key),
+        )
+        kept += keys[: max(10, round(share * len(keys)))]
+    return kept
+
+
+def _refuse_missing(recipe: Recipe, records: Records) -> None:
+    for name in recipe.modalities:
+        records.field_of(name)
+
+
+def _data_line(records: Records) -> str:
+    fields = ", ".join(f"{name}={kind}" for name, kind in records.fields.items())
+    aside = f"   {len(records.rejected)} set aside" if records.rejected else ""
+    return f"{len(records):,} records  {fields}{aside}"
+
+
+def _fresh(name: str) -> Path:
+    number = 1
+    while (place := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return place
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drops log lines beyond a checkpoint: those steps will be taken again."""
+    kept = [line for line in files.read_lines(log) if line["step"] <= step]
+    files.write_bytes(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and SIGINT ask to stop instead of killing; a second one kills as usual."""
+    told: list[int] = []
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    before = {}
+
+    def tell(number: int, frame: Any) -> None:
+        told.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        for number in wanted:
+            before[number] = signal.signal(number, tell)
+    except ValueError:  # not the main thread: signals belong to whoever runs it
+        pass
+    try:
+        yield lambda: bool(told)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What may change a number: versions, machine, threads."""
+    from importlib.metadata import version
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "versions": {name: version(name) for name in ("torch", "numpy", "pillow", "tokenizers")},
+    }

@@ -1,0 +1,359 @@
+"""A recipe: all that a run does, typed, complete in one place, unknown keys refused.
+
+Shipped recipes state the published size; `--size` derives the others by the one rule in `SIZES`.
+Reading a recipe imports no torch: a misspelt key is answered at once. What a member of a shelf
+(an encoder, an objective) accepts is read from its source here, and checked in full by its own
+`Spec` when the run is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sensorium import shelf
+from sensorium.errors import RecipeError, clip, nearest
+
+SIZES: dict[str, dict[str, int]] = {
+    # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
+    # the patch shrinks with the picture, so that it keeps its number of patches up to 64.
+    "tiny": dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
+    "small": dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
+}
+SIZE_NAMES = (*SIZES, "published")
+Size = Literal["tiny", "small", "published"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimiser(_Strict):
+    """AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    epsilon: float = Field(1e-6, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the whole gradient")
+    batch: int = Field(256, ge=2, description="records a step")
+
+
+class Recipe(_Strict):
+    """Everything a run does. `use` in a member names a file of its shelf."""
+
+    name: str
+    summary: str
+    source: str
+    survey: str | None = Field(None, description="row of the survey's model tables")
+    size: Size = "published"
+    modalities: dict[str, dict[str, Any]]
+    prepare: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="frozen towers, run once before views"
+    )
+    encoders: dict[str, dict[str, Any]]
+    order: dict[str, Literal["full", "causal"]] = Field(default_factory=dict)
+    fusion: dict[str, Any] = Field(default_factory=lambda: {"use": "none"})
+    space: int = Field(512, ge=2, description="width of the shared space")
+    project: bool = Field(True, description="a linear layer from each encoder into the space")
+    objectives: list[dict[str, Any]]
+    optimiser: Optimiser = Field(default_factory=lambda: Optimiser())
+    budget: str = "2min"
+    most_epochs: int | None = Field(
+        None, ge=1, description="bound on a time budget: more passes only memorise"
+    )
+    seed: int = Field(0, ge=0)
+    departures: list[str] = Field(default_factory=list)
+    published: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the whole recipe, hexadecimal."""
+        return hashlib.sha256(
+            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+        ).hexdigest()
+
+
+class Budget(_Strict):
+    """How long a run trains: an amount of one unit."""
+
+    amount: float
+    unit: Literal["seconds", "samples", "epochs", "steps"]
+
+
+_BUDGET = re.compile(
+    r"\s*(-?[\d.]+)\s*(k|m)?[\s-]*(s|sec|seconds|min|minutes|h|hours|samples|epochs?|steps)\s*\Z",
+    re.I,
+)
+_SECONDS = {"s": 1, "sec": 1, "seconds": 1, "min": 60, "minutes": 60, "h": 3600, "hours": 3600}
+
+
+def parse_budget(text: str) -> Budget:
+    """`2min`, `90s`, `1h`, `20k-samples`, `5-epochs`, `300-steps`.
+
+    Raises:
+        RecipeError: not of that form, or not positive.
+    """
+    wanted = "a positive amount such as 2min, 20k-samples, 5-epochs or 300-steps"
+    found = _BUDGET.match(str(text))
+    try:
+        amount = float(found[1]) if found else -1.0
+    except ValueError:
+        amount = -1.0
+    if not found or amount <= 0:
+        raise RecipeError(field="budget", expected=wanted, found=clip(text))
+    amount *= {"k": 1_000, "m": 1_000_000}.get((found[2] or "").lower(), 1)
+    unit = found[3].lower()
+    if unit in _SECONDS:
+        return Budget(amount=amount * _SECONDS[unit], unit="seconds")
+    kind = {"epoch": "epochs"}.get(unit, unit)
+    return Budget(amount=amount, unit=kind)  # type: ignore[arg-type]
+
+
+def load(
+    name: str | Path,
+    size: str = "published",
+    overrides: list[str] | None = None,
+    **fields: Any,
+) -> Recipe:
+    """A recipe by its name on the shelf, or from the user's YAML file.
+
+    Args:
+        name: `lit`, or a path that ends in .yaml or .yml.
+        size: a key of `SIZES`, or `published`.
+        overrides: `optimiser.learning_rate=3e-4`; values are YAML.
+        fields: top-level fields to set, e.g. seed=1 (None: leave as is).
+
+    Raises:
+        RecipeError: no such recipe, broken YAML, an unknown key or a wrong value; names the file,
+            the line and the nearest valid key.
+    """
+    if size not in SIZE_NAMES:
+        raise RecipeError(
+            field="size",
+            expected="one of " + ", ".join(SIZE_NAMES),
+            found=clip(size),
+            nearest=nearest(size, SIZE_NAMES),
+        )
+    file = Path(name) if str(name).endswith((".yaml", ".yml")) else shelf.path("recipes", str(name))
+    content = read_yaml(file)
+    if base := content.pop("extends", None):
+        parent = read_yaml(shelf.path("recipes", str(base)))
+        if "extends" in parent:
+            raise RecipeError(file=file, field="extends", expected="a recipe that extends nothing",
+                              found=f"{base}, which extends {parent['extends']}")  # fmt: skip
+        content = _merged(parent, content)
+    content = sized(content, size)
+    for text in overrides or []:
+        _override(content, text)
+    content.update({key: value for key, value in fields.items() if value is not None})
+    return check(content, file)
+
+
+def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
+    """A typed recipe from plain data.
+
+    Raises:
+        RecipeError: an unknown key, a wrong value, a member that does not exist.
+    """
+    place = None if file is None else Path(file)
+    try:
+        recipe = Recipe(**content)
+    except ValidationError as error:
+        raise _explained(error, Recipe, place) from None
+    for modality in (*recipe.prepare, *recipe.encoders, *recipe.order):
+        if modality not in recipe.modalities:
+            raise RecipeError(
+                file=place and place.name, field=modality,
+                expected="a modality of the recipe: " + ", ".join(recipe.modalities),
+                found=modality, nearest=nearest(modality, recipe.modalities),
+            )  # fmt: skip
+    members = [
+        *(("modalities", f"modalities.{m}", x) for m, x in recipe.modalities.items()),
+        *(("encoders", f"prepare.{m}", x) for m, x in recipe.prepare.items()),
+        *(("encoders", f"encoders.{m}", x) for m, x in recipe.encoders.items()),
+        ("fusion", "fusion", recipe.fusion),
+        *(("objectives", f"objectives.{at}", x) for at, x in enumerate(recipe.objectives)),
+    ]
+    for kind, path, member in members:
+        use = member.get("use")
+        if not isinstance(use, str):
+            raise RecipeError(file=place and place.name, field=f"{path}.use",
+                              expected="one of " + ", ".join(shelf.names(kind)),
+                              found=clip(use))  # fmt: skip
+        valid = shelf.options(kind, use)
+        for key in member:
+            if key not in valid:
+                raise RecipeError(
+                    file=place and place.name, field=f"{path}.{key}",
+                    expected=f"an option of {use}: " + ", ".join(valid),
+                    found=clip(key), nearest=nearest(key, valid),
+                )  # fmt: skip
+    parse_budget(recipe.budget)
+    return recipe
+
+
+def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
+    """The module and the checked `Spec` of one member, e.g. ("encoders", "encoders.text", {...}).
+
+    Raises:
+        RecipeError: an option has a wrong value.
+    """
+    module = shelf.load(kind, content["use"])
+    try:
+        return module, module.Spec(**content)
+    except ValidationError as error:
+        raise _explained(error, module.Spec, None, path) from None
+
+
+def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
+    """The recipe's plain data at another size: the bounds of `SIZES` on what is trained."""
+    content = json.loads(json.dumps(content)) | {"size": size}
+    if size == "published":
+        return content
+    bounds = SIZES[size]
+    prepared = content.get("prepare", {})
+    for modality, options in content.get("modalities", {}).items():
+        if modality in prepared:
+            continue
+        if "size" in options and options["size"] > bounds["size"]:
+            grid = min(8, options["size"] // options["patch"])
+            options |= {"size": bounds["size"], "patch": bounds["size"] // grid}
+        for key in ("length", "vocabulary"):
+            if key in options:
+                options[key] = min(options[key], bounds[key])
+        encoder = content["encoders"].get(modality, {})
+        for key in ("width", "depth"):
+            if key in encoder:
+                encoder[key] = min(encoder[key], bounds[key])
+        if "heads" in encoder:
+            encoder["heads"] = max(1, min(encoder["heads"], encoder["width"] // 32))
+    if len(prepared) < len(content.get("modalities", {})):
+        content["space"] = min(content.get("space", 512), bounds["space"])
+    return content
+
+
+def dump(recipe: Recipe, file: Path) -> None:
+    """Writes the complete recipe as YAML."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    from sensorium import files
+
+    stream = io.StringIO()
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.dump(recipe.model_dump(mode="json"), stream)
+    files.write_bytes(file, stream.getvalue().encode())
+
+
+def _yaml():
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = _yaml().load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        near = nearest(file.name, [x.name for x in file.parent.glob("*.y*ml")])
+        raise RecipeError(file=file, expected="a readable recipe",
+                          found=error.strerror or str(error), nearest=near) from None  # fmt: skip
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        found = getattr(error, "problem", None) or str(error)
+        row = mark.line + 1 if mark else None
+        raise RecipeError(file=file, row=row, expected="YAML", found=found) from None
+    if not isinstance(content, dict):
+        raise RecipeError(file=file, expected="a mapping", found=clip(content))
+    return content
+
+
+def _line(file: Path | None, path: tuple[str | int, ...]) -> int | None:
+    """The line of a key in a YAML file, counted from 1, or None when it is not written there."""
+    if file is None or not file.exists():
+        return None
+    from ruamel.yaml import YAML
+
+    node = YAML(typ="rt", pure=True).load(file.read_text(encoding="utf-8"))
+    line = None
+    for key in path:
+        try:
+            line = (node.lc.item(key) if isinstance(key, int) else node.lc.key(key))[0] + 1
+            node = node[key]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            break
+    return line
+
+
+def _explained(
+    error: ValidationError, model: type[BaseModel], file: Path | None, prefix: str = ""
+) -> RecipeError:
+    """Pydantic's first complaint in our words: path, line, expected, found, nearest."""
+    first = error.errors()[0]
+    path = tuple(first["loc"])
+    owner = model
+    for key in path[:-1]:
+        inner = owner.model_fields.get(str(key))
+        if inner and isinstance(inner.annotation, type) and issubclass(inner.annotation, BaseModel):
+            owner = inner.annotation
+    dotted = ".".join(str(x) for x in ([prefix] if prefix else []) + list(path))
+    place = {"file": file.name if file else None, "row": _line(file, path), "field": dotted}
+    if first["type"] == "extra_forbidden":
+        valid = list(owner.model_fields)
+        return RecipeError(expected="one of " + ", ".join(valid), found=clip(path[-1]),
+                           nearest=nearest(str(path[-1]), valid), **place)  # fmt: skip
+    if first["type"] == "missing":
+        return RecipeError(expected="a value", found="nothing", **place)
+    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    near = None
+    if first["type"] == "literal_error":
+        choices = re.findall(r"'([^']+)'", first["msg"])
+        near = nearest(str(first["input"]), choices)
+    return RecipeError(expected=message, found=clip(first["input"]), nearest=near, **place)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; mappings are merged, everything else replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        # Another member has other options: keep none of the replaced one's.
+        same = both and value.get("use", merged[key].get("use")) == merged[key].get("use")
+        merged[key] = _merged(merged[key], value) if both and same else value
+    return merged
+
+
+def _override(content: dict[str, Any], text: str) -> None:
+    """Applies `a.b.c=value` in place; the key must exist or be an option of its member."""
+    path, sign, raw = text.partition("=")
+    if not sign or not path:
+        raise RecipeError(expected="key.path=value", found=clip(text))
+    keys = path.split(".")
+    node: Any = content
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, dict) and depth == 0 and key in Recipe.model_fields:
+            node = node.setdefault(key, {})
+        else:
+            valid = list(Recipe.model_fields) if depth == 0 else list(
+                node if isinstance(node, dict) else map(str, range(len(node))))  # fmt: skip
+            raise RecipeError(field=path, expected="one of " + ", ".join(valid), found=clip(key),
+                              nearest=nearest(key, valid))  # fmt: skip
+    if not isinstance(node, dict):
+        raise RecipeError(field=path, expected="a key of the recipe", found=clip(text))
+    node[keys[-1]] = _yaml().load(raw)

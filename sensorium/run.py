@@ -1,0 +1,322 @@
+"""A run: one directory that holds all that was decided, learned and measured.
+
+run.json         what was asked, on which data, how long; versions and machine
+recipe.yaml      the complete recipe
+splits.json      record key -> split, as it was when training began
+rejected.jsonl   what was set aside, with reasons
+modalities/      what reading learned from the training split, e.g. text/tokenizer.json
+checkpoints/     the newest and the best step
+log.jsonl        losses and validation scores
+evaluation/      scores by split, with controls
+index/           vectors for search
+report.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sensorium import __version__, files
+from sensorium.errors import RunError, nearest
+from sensorium.recipe import Recipe, check, dump, read_yaml
+from sensorium.records import SPLITS, Record, Records
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sensorium.prepare import Column, Reader
+    from sensorium.step import Step
+
+FORMAT = 1
+
+
+@dataclass
+class Run:
+    """An existing run directory. Opening one reads JSON only; the model loads when first used."""
+
+    folder: Path
+    recipe: Recipe
+    info: dict[str, Any]
+    device: str = "cpu"
+    _step: Step | None = field(default=None, repr=False)
+    _readers: dict[str, Reader] = field(default_factory=dict, repr=False)
+    _records: Records | None = field(default=None, repr=False)
+    _columns: dict[tuple, Any] = field(default_factory=dict, repr=False)
+
+    # --- making and opening ------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe, info: dict[str, Any]) -> Run:
+        """Writes a new run's fixed files.
+
+        Raises:
+            RunError: the folder already holds something.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or _contents(folder)):
+            kind = "a run" if (folder / "run.json").exists() else "something"
+            raise RunError(
+                file=folder,
+                expected="a new or empty folder to write the run to",
+                found=f"{kind} already there; nothing was overwritten",
+                see=f"sensorium resume {folder}" if kind == "a run" else None,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        info = {
+            "format": FORMAT,
+            "sensorium": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "recipe": recipe.name,
+            "recipe_hash": recipe.hash,
+            **info,
+        }
+        dump(recipe, folder / "recipe.yaml")
+        run = cls(folder, recipe, info)
+        run.note()
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path, device: str = "cpu") -> Run:
+        """Opens a run directory.
+
+        Raises:
+            RunError: no run there, a newer format, or its files contradict each other.
+        """
+        folder = Path(folder)
+        file = folder / "run.json"
+        if not file.exists():
+            siblings = [x.name for x in folder.parent.glob("*") if (x / "run.json").exists()]
+            near = nearest(folder.name, siblings)
+            raise RunError(
+                file=folder,
+                expected="a run directory (with run.json)",
+                found="nothing" if not folder.exists() else "none",
+                nearest=None if near is None else str(folder.parent / near),
+            )
+        try:
+            info = json.loads(file.read_text())
+            version = info["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(file=file, expected="a run's JSON", found=str(error)) from None
+        if version > FORMAT:
+            raise RunError(
+                file=file,
+                expected=f"run format up to {FORMAT}",
+                found=f"{version}, written by sensorium {info.get('sensorium')}",
+            )
+
+        recipe = check(read_yaml(folder / "recipe.yaml"), folder / "recipe.yaml")
+        if recipe.hash != info["recipe_hash"]:
+            raise RunError(
+                file=folder / "recipe.yaml",
+                expected=f"the recipe that the run began with ({info['recipe_hash'][:12]})",
+                found=f"another one ({recipe.hash[:12]})",
+            )
+        return cls(folder, recipe, info, device)
+
+    def note(self, **facts: Any) -> None:
+        """Adds facts to run.json."""
+        self.info.update(facts)
+        files.write_json(self.folder / "run.json", self.info)
+
+    # --- what it was trained on ---------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """modality -> the field that carries it in the run's data."""
+        return {kind: name for name, kind in reversed(self.info["fields"].items())}
+
+    def records(self) -> Records:
+        """The run's data, read again, with the splits as they were.
+
+        Raises:
+            DataError: the data is not where it was, or cannot be read.
+        """
+        if self._records is None:
+            from sensorium import reading
+
+            records = reading.read(self.info["data"], self.info["fields"])
+            splits = json.loads((self.folder / "splits.json").read_text())
+            # Records that came later belong to no split of this run.
+            from dataclasses import replace
+
+            records.records = [
+                replace(record, split=splits[record.key])
+                for record in records.records
+                if record.key in splits
+            ]
+            self._records = records
+        return self._records
+
+    def remember(self, records: Records) -> None:
+        """Stores splits and what was set aside, once, before training."""
+        self._records = records
+        files.write_json(
+            self.folder / "splits.json", {record.key: record.split for record in records}
+        )
+        files.write_bytes(
+            self.folder / "rejected.jsonl",
+            "".join(
+                json.dumps(
+                    {
+                        "file": x.source.file,
+                        "row": x.source.row,
+                        "key": x.key,
+                        "field": x.field,
+                        "reason": x.reason,
+                    },
+                    ensure_ascii=False,
+                )
+                + "\n"
+                for x in records.rejected
+            ).encode(),
+        )
+
+    # --- modules --------------------------------------------------------------------------------
+
+    def reader(self, modality: str) -> Reader:
+        """Who reads one modality, as fitted on this run's training split.
+
+        Raises:
+            RecipeError: the recipe has no such modality.
+        """
+        if modality not in self._readers:
+            from sensorium.errors import unknown
+            from sensorium.prepare import Reader
+
+            if modality not in self.recipe.modalities:
+                raise unknown("modality of this run", modality, self.recipe.modalities)
+            reader = Reader(self.recipe, modality, self.device)
+            place = self.folder / "modalities" / modality
+            if place.is_dir():
+                reader.modality.load(place)
+            self._readers[modality] = reader
+        return self._readers[modality]
+
+    def fit_readers(self, records: Records) -> None:
+        """Fits what reading learns (a tokenizer) on the training split, and stores it."""
+        train = [records[at] for at in records.positions("train")]
+        for modality in self.recipe.modalities:
+            reader = self.reader(modality)
+            reader.modality.fit(train, self.fields[modality])
+            for name, data in reader.modality.state().items():
+                place = self.folder / "modalities" / modality
+                place.mkdir(parents=True, exist_ok=True)
+                files.write_bytes(place / name, data)
+
+    def build(self) -> Step:
+        """The run's Step with initial weights."""
+        from sensorium.building import build
+
+        step = build(
+            self.recipe, {name: self.reader(name).modality for name in self.recipe.modalities}
+        )
+        return step.to(self.device)
+
+    @property
+    def step(self) -> Step:
+        """The trained Step: weights of the best step on validation.
+
+        Raises:
+            RunError: no checkpoint yet, or it is damaged.
+        """
+        if self._step is None:
+            from sensorium import checkpoint
+
+            best = self.info.get("best_step")
+            if best is None:
+                raise RunError(
+                    file=self.folder,
+                    expected="a finished run",
+                    found="one that has not finished training",
+                    see=f"sensorium resume {self.folder}",
+                )
+            found = checkpoint.load(self.folder / "checkpoints", best, self.recipe.hash)
+            self._step = self.build()
+            self._step.load_state_dict(found.state["model"])
+            self._step.eval()
+        return self._step
+
+    def column(self, modality: str, records: list[Record], progress: Any = None) -> Column:
+        """Prepared contents of one modality over some records; bad ones are absent."""
+        from sensorium.prepare import column
+
+        made, _ = column(self.reader(modality), records, self.fields[modality], progress)
+        return made
+
+    def embed(self, modality: str, column: Column) -> np.ndarray:
+        """Vectors of all items of a prepared column, float32 [items, e], unit length."""
+        from sensorium.evaluation import embed
+
+        return embed(self.step, self.recipe, self.reader(modality), column, self.device)
+
+    def vector(self, modality: str, value: Any, name: str) -> np.ndarray:
+        """The vector of one value, e.g. some words or a file; float32 [e].
+
+        Raises:
+            DataError: the value cannot be read as that modality.
+        """
+        from sensorium.prepare import one
+
+        return self.embed(modality, one(self.reader(modality), value, name))[0]
+
+    # --- what people ask of it ----------------------------------------------------------------
+
+    def evaluate(self, split: str = "test") -> list[dict[str, Any]]:
+        """Scores of one split with their controls; stored under evaluation/.
+
+        Raises:
+            RunError: no such split.
+        """
+        from sensorium.errors import unknown
+        from sensorium.evaluation import evaluate
+
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS, RunError)
+        return evaluate(self, split)
+
+    def index(self, data: str | Path | None = None) -> Any:
+        """Indexes a data set (by default the run's own) for search; adds only what is new."""
+        from sensorium.index import build
+
+        return build(self, self.info["data"] if data is None else data)
+
+    def search(
+        self,
+        words: str | None = None,
+        *,
+        image: str | Path | None = None,
+        like: str | None = None,
+        k: int = 10,
+        where: dict[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The k indexed records nearest to words, a picture or a record.
+
+        Raises:
+            DataError: none or several of words, image and like are given; an unreadable picture.
+            RunError: nothing is indexed yet.
+        """
+        from sensorium.index import search
+
+        return search(self, words=words, image=image, like=like, k=k, where=where)
+
+    def match(self, file: str | Path, words: str) -> dict[str, Any]:
+        """How well a picture and words fit, beside the run's own right and wrong pairs."""
+        from sensorium.evaluation import match
+
+        return match(self, file, words)
+
+    def report(self) -> Path:
+        """Writes report.html and returns its path."""
+        from sensorium.report import write
+
+        return write(self)
+
+
+def _contents(folder: Path) -> list[Path]:
+    """What a folder holds besides the claim of whoever is about to fill it."""
+    return [x for x in folder.iterdir() if not x.name.startswith((".", "claim."))]

@@ -1,0 +1,184 @@
+"""The loop: evaluate, save, stop, step. It knows no modality and no objective.
+
+Resume precedence: 1. the checkpoint's step, weights and optimiser; 2. the run's stored number of
+steps and recipe; 3. nothing else: draws, order and learning rate follow from the step's number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sensorium import checkpoint, draws, files
+from sensorium.errors import NonFinite, Stopped
+from sensorium.optimiser import rate
+from sensorium.recipe import Recipe
+from sensorium.step import Loss, Step
+from sensorium.tokens import Batch
+
+
+@dataclass
+class Progress:
+    """What a checkpoint knows beyond tensors: how far, how long, and which step was best."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = -1
+    best_score: float = float("-inf")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to look: fixed before the first step, stored in the run."""
+
+    steps: int
+    evaluate_every: int
+
+
+def train(
+    step: Step,
+    optimiser: torch.optim.Optimizer,
+    batches: Callable[[int, int], Iterator[Batch]],
+    validate: Callable[[Step], dict[str, float]],
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    progress: Progress,
+    watch: Callable[[Progress, dict[str, float]], None] = lambda progress, line: None,
+    stopping: Callable[[], bool] = lambda: False,
+    device: str = "cpu",
+) -> Progress:
+    """Trains from `progress.step` to `plan.steps`.
+
+    Args:
+        step: model and objectives.
+        optimiser: over the step's parameters.
+        batches: (first, last) -> the batches of those steps.
+        validate: scores on the validation split; `score` decides which step is best.
+        recipe: optimiser options, seed and hash.
+        plan: length of the run.
+        folder: the run's; checkpoints go to `checkpoints/`, lines to `log.jsonl`.
+        progress: where to start; a new run starts at step 0.
+        watch: called after each step and each evaluation.
+        stopping: asked before each step; True saves and raises.
+        device: where batches go.
+
+    Raises:
+        Stopped: `stopping` said so; everything is saved.
+        NonFinite: a loss or the gradient is NaN or infinite; nothing of that step was applied.
+    """
+    coming = batches(progress.step, plan.steps)
+    started = time.monotonic() - progress.seconds
+    while True:
+        # --- evaluate -----------------------------------------------------------------------
+        due = progress.step % plan.evaluate_every == 0 or progress.step == plan.steps
+        if due:
+            line = {"step": progress.step, "split": "validation", **validate(step)}
+            files.append_line(folder / "log.jsonl", line)
+            if line["score"] > progress.best_score:
+                progress.best_step, progress.best_score = progress.step, line["score"]
+            watch(progress, line)
+        # --- save ---------------------------------------------------------------------------
+        stop = stopping() and progress.step < plan.steps
+        if due or stop:
+            progress.seconds = time.monotonic() - started
+            save(step, optimiser, recipe, folder, progress)
+        # --- stop ---------------------------------------------------------------------------
+        if stop:
+            raise Stopped(
+                f"stopped at step {progress.step:,} of {plan.steps:,}; saved",
+                see=f"sensorium resume {folder}",
+            )
+        if progress.step == plan.steps:
+            return progress
+        # --- step ---------------------------------------------------------------------------
+        batch = next(coming).to(device)
+        for group in optimiser.param_groups:
+            group["lr"] = rate(progress.step, plan.steps, recipe.optimiser)
+        # Dropout reads the global stream: it is keyed by the step, so resume repeats it.
+        torch.manual_seed(draws.integer(recipe.seed, "dropout", progress.step))
+        losses = update(step, optimiser, batch, recipe.optimiser.clip)
+        progress.step += 1
+        line = {"step": progress.step, "split": "train"}
+        for name, loss in losses.items():
+            line[name] = float(loss.mean.detach())
+            line[f"{name}/no_skill"] = float(loss.chance)
+        files.append_line(folder / "log.jsonl", line)
+        watch(progress, line)
+
+
+def update(
+    step: Step, optimiser: torch.optim.Optimizer, batch: Batch, clip: float | None
+) -> dict[str, Loss]:
+    """One update; the guard acts before it is applied.
+
+    Raises:
+        NonFinite: names the objective (or the gradient) and the batch's first records.
+    """
+    step.train()
+    total, losses = step(batch)
+    records = ", ".join(batch.keys[:5]) + (", …" if len(batch) > 5 else "")
+    for name, loss in losses.items():
+        if not torch.isfinite(loss.sum):
+            raise NonFinite(
+                f"objective {name}",
+                expected="a finite loss",
+                found=f"{float(loss.sum)} on records {records}; the update was not applied",
+            )
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(
+        [p for p in step.parameters() if p.grad is not None], clip or float("inf")
+    )
+    if not torch.isfinite(norm):
+        raise NonFinite(
+            "gradient of " + " + ".join(losses),
+            expected="a finite norm",
+            found=f"{float(norm)} on records {records}; the update was not applied",
+        )
+    optimiser.step()
+    return losses
+
+
+def save(
+    step: Step,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """One checkpoint; the best step and the newest are kept."""
+    state: dict[str, Any] = {
+        "model": step.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "progress": asdict(progress),
+    }
+    checkpoint.save(
+        folder / "checkpoints",
+        progress.step,
+        state,
+        recipe.hash,
+        keep={progress.best_step, progress.step},
+    )
+
+
+def restore(
+    step: Step,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    folder: Path,
+) -> Progress:
+    """Loads the newest whole checkpoint into step and optimiser, in place.
+
+    Raises:
+        RunError: none is whole, or it belongs to another recipe.
+    """
+    found = checkpoint.load(folder / "checkpoints", recipe_hash=recipe.hash)
+    step.load_state_dict(found.state["model"])
+    optimiser.load_state_dict(found.state["optimiser"])
+    return Progress(**found.state["progress"])
