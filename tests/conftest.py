@@ -1,8 +1,27 @@
-"""Puts this folder on the import path (for `reference`), and skips tests whose tower is absent."""
+"""Puts this folder on the import path (for `reference`), skips tests whose tower is absent, and
+trains the one tiny run that many tests share."""
+
+import shutil
 
 import pytest
 
 from sensorium import towers
+
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 160, 60),
+    "blue": (50, 80, 220),
+    "yellow": (230, 200, 40),
+    "purple": (140, 60, 170),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+TINY = (
+    "modalities.image.size=32",
+    "modalities.image.patch=8",
+    *(f"encoders.{m}.{x}" for m in ("image", "text") for x in ("width=32", "depth=1", "heads=1")),
+    "space=32",
+    "optimiser.batch=16",
+)
 
 
 def need(name: str) -> None:
@@ -21,3 +40,69 @@ def minilm():
 def efficientnet_lite():
     need("efficientnet_lite")
     return "efficientnet_lite"
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own: no towers, no features, nothing left behind."""
+    place = tmp_path / "cache"
+    monkeypatch.setenv("SENSORIUM_CACHE", str(place))
+    return place
+
+
+def shape(size: str, colour: str, form: str):
+    """A 32 x 32 picture of one coloured shape."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (32, 32), "white")
+    draw, r, fill = ImageDraw.Draw(picture), 6 if size == "small" else 13, COLOURS[colour]
+    box = (16 - r, 16 - r, 16 + r, 16 + r)
+    if form == "circle":
+        draw.ellipse(box, fill)
+    elif form == "square":
+        draw.rectangle(box, fill)
+    elif form == "triangle":
+        draw.polygon([(16, 16 - r), (16 - r, 16 + r), (16 + r, 16 + r)], fill)
+    else:
+        draw.line((16, 16 - r, 16, 16 + r), fill, 4)
+        draw.line((16 - r, 16, 16 + r, 16), fill, 4)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A folder 00.png, 00.txt ... 39.png, 39.txt: "a small red circle". Copy it to change it."""
+    folder = tmp_path_factory.mktemp("tiny") / "shapes"
+    folder.mkdir()
+    kinds = [(s, c, f) for s in ("small", "large") for c in COLOURS for f in SHAPES]
+    for number, kind in enumerate(kinds):
+        shape(*kind).save(folder / f"{number:02d}.png")
+        (folder / f"{number:02d}.txt").write_text("a " + " ".join(kind), "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data, tmp_path_factory):
+    """A finished run of `clip` on `tiny_data`: 20 steps of a tiny model. Read only."""
+    from sensorium.pretraining import pretrain
+
+    with pytest.MonkeyPatch.context() as patch:
+        # No towers there, so no ConSE control: it would take longer than the training.
+        patch.setenv("SENSORIUM_CACHE", str(tiny_data.parent / "cache"))
+        return pretrain(
+            tiny_data,
+            "clip",
+            out=tmp_path_factory.mktemp("runs") / "tiny",
+            size="tiny",
+            budget="20-steps",
+            overrides=list(TINY),
+        )
+
+
+@pytest.fixture
+def tiny_copy(tiny_run, tmp_path, empty_cache):
+    """A copy of `tiny_run`, freshly opened, that a test may write to; its cache is its own."""
+    from sensorium.run import Run
+
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    return Run.open(tmp_path / "run")
