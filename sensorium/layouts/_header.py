@@ -7,6 +7,7 @@ seconds. What a header cannot show (a truncated picture) is found when the pictu
 
 from __future__ import annotations
 
+import codecs
 import io
 import struct
 import warnings
@@ -136,7 +137,7 @@ def _tiff(stream: BinaryIO, start: int) -> tuple[str, int, int]:
     stream.seek(start)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is above
+            warnings.simplefilter("ignore")  # on its own pixel limit, and on what it mends
             picture = Image.open(stream, formats=("TIFF",))
     except Image.DecompressionBombError:
         raise Unusable(
@@ -161,7 +162,7 @@ def _what(head: bytes) -> str:
     if start.startswith((b"<svg", b"<?xml")):
         return "SVG or XML, which is not supported"
     try:
-        text = head.decode("utf-8", "strict" if len(head) < HEAD else "ignore")
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the end may cut a letter
     except UnicodeDecodeError:
         return f"bytes {clip(head[:16])}"
     if text.isprintable() or all(c.isprintable() or c in "\r\n\t" for c in text):

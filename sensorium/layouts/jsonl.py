@@ -66,7 +66,7 @@ def _lines(path: Path, name: str) -> Iterator[Row | Rejected]:
             if not line.strip():
                 continue
             try:
-                item = json.loads(line, parse_constant=_nothing)
+                item = json.loads(line.rstrip(), parse_constant=_nothing)
             except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError too
                 yield Rejected(Source(name, row), f"expected JSON, found {_why(error)}")
                 continue
@@ -85,7 +85,8 @@ def _nothing(word: str) -> None:
 
 def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at line {error.lineno}, column {error.colno}: {clip(error.doc, 40)}"
+        near = clip(error.doc[max(0, error.pos - 20) : error.pos + 20])
+        return f"{error.msg} at line {error.lineno}, column {error.colno}, near {near}"
     if isinstance(error, UnicodeDecodeError):
         return "bytes that are not UTF-8"
     return "nesting that is too deep" if isinstance(error, RecursionError) else str(error)
