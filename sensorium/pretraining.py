@@ -16,14 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sensorium import draws, files, optimiser, reading
+from sensorium import draws, files, optimiser, reading, shelf
 from sensorium.errors import DataError, RunError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches, gather
 from sensorium.prepare import Column, column
 from sensorium.recipe import Budget, Recipe, load, parse_budget
 from sensorium.records import Records
-from sensorium.run import Run
+from sensorium.run import Run, refuse_used
 from sensorium.step import Step
 from sensorium.tasks import retrieval
 from sensorium.training import Plan, Progress, restore, train, update
@@ -51,7 +51,7 @@ class Silent:
 
 
 def pretrain(
-    data: str | Path,
+    data: str | Path | Records,
     recipe: str | Path | Recipe = "lit",
     *,
     out: str | Path | None = None,
@@ -67,7 +67,8 @@ def pretrain(
     """Trains a model on paired data and scores it beside its controls.
 
     Args:
-        data: a data set's name, a folder, a CSV, Parquet, JSONL or COCO file, or WebDataset tars.
+        data: a data set's name, a folder, a CSV, Parquet, JSONL or COCO file, WebDataset tars,
+            or what `reading.read` gave of one.
         recipe: its name, a YAML file, or a Recipe.
         out: the run's directory, new or empty; `runs/RECIPE-N` by default.
         size: `tiny`, `small` or `published`.
@@ -89,16 +90,16 @@ def pretrain(
     began = time.monotonic()
     out = Path(out) if out is not None else _fresh(recipe.name)
     if (out / "run.json").exists():
-        Run.create(out, recipe, {})  # refuses before anything is read
+        refuse_used(out)
+    records = data if isinstance(data, Records) else reading.read(data, fields)
     with files.claim(out):
-        records = reading.read(data, fields)
         _refuse_missing(recipe, records)
         watcher.say("data", _data_line(records))
         run = Run.create(
             out,
             recipe,
             {
-                "data": str(data) if str(data) == records.name else str(Path(data).resolve()),
+                "data": _place(records.name),
                 "fields": records.fields,
                 "notes": list(records.notes),
                 "workers": workers,
@@ -385,6 +386,11 @@ def _data_line(records: Records) -> str:
     fields = ", ".join(f"{name}={kind}" for name, kind in records.fields.items())
     aside = f"   {len(records.rejected)} set aside" if records.rejected else ""
     return f"{len(records):,} records  {fields}{aside}"
+
+
+def _place(name: str) -> str:
+    """Where to read the data again: a data set's name, or an absolute path."""
+    return name if name in shelf.names("datasets") else str(Path(name).expanduser().resolve())
 
 
 def _fresh(name: str) -> Path:

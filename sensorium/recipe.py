@@ -191,8 +191,10 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
         valid = shelf.options(kind, use)
         for key in member:
             if key not in valid:
+                at = tuple(int(x) if x.isdigit() else x for x in (*path.split("."), key))
+                row = _line(place, at)
                 raise RecipeError(
-                    file=place and place.name, field=f"{path}.{key}",
+                    file=place.name if place and row else None, row=row, field=f"{path}.{key}",
                     expected=f"an option of {use}: " + ", ".join(valid),
                     found=clip(key), nearest=nearest(key, valid),
                 )  # fmt: skip
@@ -240,19 +242,18 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
     return content
 
 
-def dump(recipe: Recipe, file: Path) -> None:
-    """Writes the complete recipe as YAML."""
+def to_yaml(recipe: Recipe) -> str:
+    """The complete recipe as YAML."""
     import io
 
     from ruamel.yaml import YAML
 
-    from sensorium import files
-
     stream = io.StringIO()
     writer = YAML()
     writer.default_flow_style = False
+    writer.width = 100
     writer.dump(recipe.model_dump(mode="json"), stream)
-    files.write_bytes(file, stream.getvalue().encode())
+    return stream.getvalue()
 
 
 def _yaml():
@@ -293,7 +294,7 @@ def _line(file: Path | None, path: tuple[str | int, ...]) -> int | None:
             line = (node.lc.item(key) if isinstance(key, int) else node.lc.key(key))[0] + 1
             node = node[key]
         except (KeyError, IndexError, TypeError, AttributeError):
-            break
+            return None  # given on the command line, not in the file
     return line
 
 
@@ -309,7 +310,8 @@ def _explained(
         if inner and isinstance(inner.annotation, type) and issubclass(inner.annotation, BaseModel):
             owner = inner.annotation
     dotted = ".".join(str(x) for x in ([prefix] if prefix else []) + list(path))
-    place = {"file": file.name if file else None, "row": _line(file, path), "field": dotted}
+    row = _line(file, path)
+    place = {"file": file.name if file and row else None, "row": row, "field": dotted}
     if first["type"] == "extra_forbidden":
         valid = list(owner.model_fields)
         return RecipeError(expected="one of " + ", ".join(valid), found=clip(path[-1]),
@@ -317,6 +319,7 @@ def _explained(
     if first["type"] == "missing":
         return RecipeError(expected="a value", found="nothing", **place)
     message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = message.split(", unable to parse")[0]
     near = None
     if first["type"] == "literal_error":
         choices = re.findall(r"'([^']+)'", first["msg"])

@@ -15,14 +15,14 @@ report.html
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium import __version__, files
 from sensorium.errors import RunError, nearest
-from sensorium.recipe import Recipe, check, dump, read_yaml
+from sensorium.recipe import Recipe, check, read_yaml, to_yaml
 from sensorium.records import SPLITS, Record, Records
 
 if TYPE_CHECKING:
@@ -57,14 +57,7 @@ class Run:
             RunError: the folder already holds something.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or _contents(folder)):
-            kind = "a run" if (folder / "run.json").exists() else "something"
-            raise RunError(
-                file=folder,
-                expected="a new or empty folder to write the run to",
-                found=f"{kind} already there; nothing was overwritten",
-                see=f"sensorium resume {folder}" if kind == "a run" else None,
-            )
+        refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         info = {
             "format": FORMAT,
@@ -74,7 +67,7 @@ class Run:
             "recipe_hash": recipe.hash,
             **info,
         }
-        dump(recipe, folder / "recipe.yaml")
+        files.write_bytes(folder / "recipe.yaml", to_yaml(recipe).encode())
         run = cls(folder, recipe, info)
         run.note()
         return run
@@ -142,8 +135,6 @@ class Run:
             records = reading.read(self.info["data"], self.info["fields"])
             splits = json.loads((self.folder / "splits.json").read_text())
             # Records that came later belong to no split of this run.
-            from dataclasses import replace
-
             records.records = [
                 replace(record, split=splits[record.key])
                 for record in records.records
@@ -310,11 +301,29 @@ class Run:
 
         return match(self, file, words)
 
+    def example(self) -> str:
+        """A text of the test split, to try a search with."""
+        records = self.records()
+        value = records[records.positions("test")[0]].fields[self.fields["text"]]
+        return str(value[0] if isinstance(value, list) else value)
+
     def report(self) -> Path:
         """Writes report.html and returns its path."""
         from sensorium.report import write
 
         return write(self)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises a RunError where a new run would overwrite something."""
+    if folder.exists() and (not folder.is_dir() or _contents(folder)):
+        kind = "a run" if (folder / "run.json").exists() else "something"
+        raise RunError(
+            file=folder,
+            expected="a new or empty folder to write the run to",
+            found=f"{kind} already there; nothing was overwritten",
+            see=f"sensorium resume {folder}" if kind == "a run" else None,
+        )
 
 
 def _contents(folder: Path) -> list[Path]:

@@ -1,0 +1,468 @@
+"""The command line. Each command loads what it needs when it runs: `--help` and mistakes are quick.
+
+Exit codes: 0 well; 1 warnings (doctor) or a bug (with a traceback); 2 a mistake in what was given;
+3 a loss was not finite; 75 stopped by a signal after saving.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sensorium import __version__
+from sensorium.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Multi-modal pre-training: every score beside its controls. Begin with: sensorium demo",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets that Sensorium knows.")
+cache_app = typer.Typer(no_args_is_help=True, help="Towers, data sets and features kept on disk.")
+app.add_typer(data_app, name="data")
+app.add_typer(cache_app, name="cache")
+
+_settings = {"quiet": False, "verbose": False}
+
+Out = Annotated[Path | None, typer.Option(help="Directory of the run, new or empty.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+Fields = Annotated[
+    list[str] | None, typer.Option("--field", help="Overrule a type: photo=image. Repeat.")
+]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="A data set's name, a folder, a table, tars.")
+]
+Shelf = Annotated[
+    list[str] | None, typer.Option("--shelf", help="A package with shelves of your own. Repeat.")
+]
+_DATA_HELP = "CSV, TSV, Parquet, JSONL, COCO JSON, WebDataset, or a folder of pictures and texts"
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"sensorium {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Tracebacks of mistakes, all notes.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Results only.")] = False,
+) -> None:
+    _settings.update(quiet=quiet, verbose=verbose)
+
+
+def _consoles():
+    from sensorium.terminal import consoles
+
+    return consoles(_settings["quiet"])
+
+
+def _print_json(value: Any) -> None:
+    print(json_module.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _fields(given: list[str] | None) -> dict[str, str] | None:
+    if not given:
+        return None
+    fields = {}
+    for text in given:
+        name, sign, kind = text.partition("=")
+        if not (sign and name and kind):
+            raise UserError("--field", expected="FIELD=MODALITY, e.g. photo=image", found=text)
+        fields[name] = kind
+    return fields
+
+
+def _shelves(packages: list[str] | None) -> None:
+    from sensorium import shelf
+
+    for package in packages or []:
+        shelf.add_package(package)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory of the run.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Key of every draw.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """The main job on the drawings that come along: examine, train, score, search, report."""
+    from sensorium.demo import run_demo
+
+    console, err = _consoles()
+    run_demo(out, seed, device, console, err)
+
+
+@app.command()
+def doctor(data: Data, fields: Fields = None, recipe: str = "lit", json: Json = False) -> None:
+    """Examine a data set: counts, damage, duplicates, leaks between splits, what to expect."""
+    from sensorium.doctor import examine, show
+
+    console, _ = _consoles()
+    diagnosis = examine(data, _fields(fields), recipe)
+    if json:
+        _print_json(diagnosis.to_json())
+    else:
+        show(diagnosis, console)
+    raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def pretrain(
+    data: Data,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe changes.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="lit, clip, ... or a YAML file.")] = "lit",
+    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "tiny",
+    budget: Annotated[
+        str | None, typer.Option(help="2min, 20k-samples, 5-epochs, 300-steps.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Key of every draw.")] = None,
+    out: Out = None,
+    fields: Fields = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 0,
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Train a model on paired data and score it beside its controls."""
+    _shelves(shelf)
+    from sensorium import recipe as recipes
+
+    # Mistakes in the recipe and the run directory are answered before torch loads.
+    chosen = recipes.load(recipe, size, overrides, budget=budget, seed=seed)
+    from sensorium import reading
+    from sensorium.run import refuse_used
+
+    if out is not None:
+        refuse_used(out)
+    records = reading.read(data, _fields(fields))
+    from sensorium.pretraining import pretrain as train
+    from sensorium.terminal import Teller
+
+    console, err = _consoles()
+    teller = Teller(err)
+    run = train(
+        records,
+        chosen,
+        out=out,
+        workers=workers,
+        device=device,
+        watcher=teller,
+    )
+    _finish(run, console, teller)
+
+
+@app.command()
+def resume(run: RunDir, device: Annotated[str | None, typer.Option()] = None) -> None:
+    """Continue an interrupted run, bit for bit as if it had not stopped."""
+    from sensorium.run import Run
+
+    Run.open(run)
+    from sensorium.pretraining import resume as go_on
+    from sensorium.terminal import Teller
+
+    console, err = _consoles()
+    teller = Teller(err)
+    _finish(go_on(run, teller, device), console, teller)
+
+
+def _finish(run, console, teller) -> None:
+    """Index, report, scores, verdict, next command."""
+    from rich.markup import escape
+
+    from sensorium.terminal import rail, score_lines, verdict
+
+    built = run.index()
+    teller.say("index", f"{built.rows:,} rows, {built.new:,} new")
+    page = run.report()
+    scores = json_module.loads((run.folder / "evaluation" / "test.json").read_text())
+    for line in score_lines(scores, console):
+        console.print(line)
+    if said := verdict(scores):
+        console.print(escape(said), style="bold")
+    console.print(rail("report", str(page)))
+    console.print(rail("try", f'sensorium search {run.folder} "{run.example()}"'))
+
+
+@app.command()
+def evaluate(
+    run: RunDir,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    json: Json = False,
+    device: Device = "cpu",
+) -> None:
+    """Retrieval both ways, with interval, protocol and controls."""
+    from sensorium.run import Run
+
+    opened = Run.open(run, device)
+    scores = opened.evaluate(split)
+    if json:
+        _print_json(scores)
+        return
+    from rich.markup import escape
+
+    from sensorium.terminal import score_lines, verdict
+
+    console, _ = _consoles()
+    for metric in ("recall@1", "recall@5", "recall@10"):
+        for line in score_lines(scores, console, metric):
+            console.print(line)
+    protocol = scores[0]["protocol"]
+    console.print(
+        f"[dim]{escape(protocol['ties'])}; {escape(protocol['interval'])}; "
+        f"step {protocol['step']:,} chosen on validation[/dim]"
+    )
+    if said := verdict(scores):
+        console.print(escape(said), style="bold")
+
+
+@app.command()
+def index(
+    run: RunDir,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA_HELP)] = None,
+    device: Device = "cpu",
+) -> None:
+    """Embed a data set for search; adds only what is new."""
+    from sensorium.run import Run
+    from sensorium.terminal import rail
+
+    console, _ = _consoles()
+    built = Run.open(run, device).index(data)
+    console.print(
+        rail(
+            "index",
+            f"{built.rows:,} rows: {built.new:,} new, {built.removed:,} gone, "
+            f"{built.rejected:,} set aside",
+        )
+    )
+    console.print(rail("try", f'sensorium search {run} "a red boat"'))
+
+
+@app.command()
+def search(
+    run: RunDir,
+    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    like: Annotated[str | None, typer.Option(metavar="KEY", help="An indexed record.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    where: Annotated[
+        list[str] | None, typer.Option(help="FIELD=VALUE that results must have. Repeat.")
+    ] = None,
+    json: Json = False,
+    device: Device = "cpu",
+) -> None:
+    """Find records by words, by a picture, or like another record."""
+    filters = {}
+    for text in where or []:
+        name, sign, value = text.partition("=")
+        if not (sign and name):
+            raise UserError("--where", expected="FIELD=VALUE", found=text)
+        filters[name] = value
+    from sensorium.run import Run
+
+    opened = Run.open(run, device)
+    results = opened.search(words, image=image, like=like, k=k, where=filters or None)
+    if json:
+        _print_json(results)
+        return
+    from sensorium.terminal import rail, result_lines
+
+    console, _ = _consoles()
+    for line in result_lines(results):
+        console.print(line)
+    if not results:
+        console.print(rail("none", "no indexed record fits"))
+
+
+@app.command()
+def match(
+    run: RunDir,
+    file: Annotated[Path, typer.Argument(help="A picture.")],
+    words: Annotated[str, typer.Argument(help="Words that may fit it.")],
+    json: Json = False,
+    device: Device = "cpu",
+) -> None:
+    """How well a picture and words fit, beside pairs that are known to be right and wrong."""
+    from sensorium.run import Run
+
+    told = Run.open(run, device).match(file, words)
+    if json:
+        _print_json(told)
+        return
+    from sensorium.terminal import rail
+
+    console, _ = _consoles()
+    share = told["share_of_wrong_pairs_below"]
+    console.print(rail("match", f"cosine {told['similarity']:+.3f}", "bold"))
+    console.print(rail("", f"above {100 * share:.1f} % of wrong pairs ({told['pairs_from']})"))
+    console.print(
+        rail(
+            "",
+            f"median of wrong pairs {told['median_of_wrong_pairs']:+.3f}, "
+            f"of right pairs {told['median_of_right_pairs']:+.3f}",
+        )
+    )
+
+
+@app.command()
+def report(run: RunDir) -> None:
+    """Write the run's report page again."""
+    from sensorium.run import Run
+    from sensorium.terminal import rail
+
+    console, _ = _consoles()
+    console.print(rail("report", str(Run.open(run).report())))
+
+
+@app.command()
+def recipes(json: Json = False) -> None:
+    """The recipes that come along."""
+    from sensorium import recipe, shelf
+
+    rows = [recipe.load(name) for name in shelf.names("recipes")]
+    if json:
+        _print_json([row.model_dump(mode="json") for row in rows])
+        return
+    console, _ = _consoles()
+    from rich.markup import escape
+
+    for row in rows:
+        console.print(f"[bold]{row.name:<12}[/bold] {escape(row.summary)}")
+        console.print(f"{'':<12} [dim]{escape(row.source)}[/dim]")
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
+    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "published",
+    plan: Annotated[bool, typer.Option("--plan", help="What a step computes.")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Counts by part.")] = False,
+    json: Json = False,
+    shelf: Shelf = None,
+) -> None:
+    """A recipe, what a step of it computes, and how many parameters it has."""
+    _shelves(shelf)
+    from sensorium import recipe as recipes_
+
+    chosen = recipes_.load(recipe, size, overrides)
+    facts: dict[str, Any] = {"recipe": chosen.model_dump(mode="json"), "hash": chosen.hash}
+    if plan or parameters:
+        import torch
+
+        from sensorium import building
+
+        with torch.device("meta"):
+            step = building.build(chosen)
+        if plan:
+            facts["plan"] = building.plan_lines(step)
+        if parameters:
+            facts["parameters"] = building.parameters(step)
+    if json:
+        _print_json(facts)
+        return
+    console, _ = _consoles()
+    if not (plan or parameters):
+        console.print(recipes_.to_yaml(chosen), markup=False, end="")
+    for line in facts.get("plan", []):
+        console.print(line, markup=False)
+    for part, count in facts.get("parameters", {}).items():
+        console.print(f"{part:<32}{count:>14,}", markup=False)
+
+
+@app.command("list")
+def list_shelf(
+    kind: Annotated[str, typer.Argument(metavar="SHELF", help="objectives, encoders, ...")],
+) -> None:
+    """The members of a shelf."""
+    from sensorium import shelf
+
+    for name in shelf.names(kind):
+        print(f"{name:<22}{shelf.summary(kind, name) if kind != 'recipes' else ''}".rstrip())
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Data sets that can be named instead of a path."""
+    from sensorium import shelf
+
+    for name in shelf.names("datasets"):
+        print(f"{name:<16}{shelf.summary('datasets', name)}")
+
+
+@data_app.command("get")
+def data_get(name: str) -> None:
+    """Fetch a data set into the cache; prints its licence."""
+    from sensorium import shelf
+
+    module = shelf.load("datasets", name)
+    print(module.LICENCE)
+    print(module.get())
+
+
+@cache_app.command("list")
+def cache_list() -> None:
+    """What is kept, and how large it is."""
+    from sensorium import cache
+
+    for kind, name, size in cache.listing():
+        print(f"{kind:<10}{size / 1e6:>9.1f} MB  {name}")
+    print(cache.root())
+
+
+@cache_app.command("fetch")
+def cache_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Towers; all by default.")] = None,
+) -> None:
+    """Fetch the frozen towers."""
+    from sensorium import towers
+
+    for name in names or list(towers.TOWERS):
+        if not towers.available(name):
+            towers.fetch(name, lambda line: print(line, file=sys.stderr))
+        print(f"{name:<20}{towers.TOWERS[name].licence}")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    kind: Annotated[str | None, typer.Argument(help="towers, datasets or features.")] = None,
+) -> None:
+    """Delete what is kept."""
+    from sensorium import cache
+
+    print(f"{cache.clear(kind) / 1e6:.1f} MB freed")
+
+
+def main() -> None:
+    """Runs a command; a user's mistake becomes a few lines and an exit code."""
+    try:
+        app()
+    except UserError as error:
+        if _settings["verbose"]:
+            raise
+        from sensorium.terminal import error_lines
+
+        print("\n".join(error_lines(error)), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What the terminal shows: a nine-column rail of words, measured marks, errors in three lines.
+
+Progress goes to stderr, results to stdout. Without a terminal: one plain line every ten seconds.
+Colours are few (bold results, dim asides, yellow luck and warnings, red errors) and `NO_COLOR`
+turns them off.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sensorium.errors import UserError
+
+RAIL = 9
+WIDTH = 100
+_PLAIN_EVERY = 10.0  # seconds
+
+LABELS = {
+    "conse": "ConSE, nothing trained",
+    "plain_projections": "plain projections",
+    "partner_shuffled": "partner shuffled",
+    "chance": "no skill",
+}
+DIRECTIONS = {"text_to_image": "words to picture", "image_to_text": "picture to words"}
+
+
+def consoles(quiet: bool) -> tuple[Console, Console]:
+    """stdout for results, stderr for progress."""
+    width = None if sys.stdout.isatty() else WIDTH
+    out = Console(highlight=False, width=width, soft_wrap=True)
+    err = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+    return out, err
+
+
+def rail(word: str, text: str, style: str = "") -> str:
+    """One line: the word in the rail, then the text (plain, escaped)."""
+    body = f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
+    return f"{word:<{RAIL}}{body}"
+
+
+def error_lines(error: UserError) -> list[str]:
+    """`error` in the rail, the message beside it, the rest beneath."""
+    first, *rest = error.lines or [str(error)]
+    return [f"{'error':<{RAIL}}{first}", *(" " * RAIL + line for line in rest)]
+
+
+class Teller:
+    """A watcher that draws: bars on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._what = ""
+        self._spoken = 0.0
+
+    def say(self, what: str, text: str) -> None:
+        """A line that stays."""
+        self.close()
+        self.console.print(rail(what, text))
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """How far one stage is."""
+        if not self.console.is_terminal:
+            now = time.monotonic()
+            if now - self._spoken >= _PLAIN_EVERY or (done == total and what != self._what):
+                self.console.print(rail(what, f"{done:,}/{total:,}  {note}".rstrip()))
+                self._spoken = now
+                self._what = what if done == total else ""
+            return
+        if self._progress is None or what != self._what:
+            self.close()
+            self._progress = Progress(
+                TextColumn(f"{what:<{RAIL}.{RAIL - 1}}"),
+                BarColumn(bar_width=24, style="dim", complete_style="", finished_style=""),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                TextColumn("{task.fields[note]}", markup=False),
+                TimeElapsedColumn(),
+                console=self.console,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task(what, total=total, note=note)
+            self._what = what
+        assert self._task is not None
+        self._progress.update(self._task, completed=done, total=total, note=note)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """Leaves the last bar standing."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._task = None
+
+
+def share(value: float) -> str:
+    """A proportion without its leading zero, three places: .384; 1.000."""
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def _marks(console: Console) -> dict[str, str]:
+    encoding = (console.encoding or "utf-8").lower()
+    if encoding.startswith("utf"):
+        return {"dot": "●", "line": "━", "hollow": "○", "thin": "─", "dash": "–"}
+    return {"dot": "*", "line": "=", "hollow": "o", "thin": "-", "dash": "-"}
+
+
+def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "recall@1"):
+    """The score table: per direction the run, its controls, luck, on one axis."""
+    marks = _marks(console)
+    picked = [score for score in scores if score["metric"] == metric]
+    if not picked:
+        return
+    highest = max(
+        high
+        for score in picked
+        for high in (
+            score["interval"][1],
+            *(c["interval"][1] for c in score["controls"].values() if _measured(c)),
+        )
+    )
+    top = min(1.0, max(0.2, -(-highest // 0.2) * 0.2))
+    cells = 30
+
+    def at(value: float) -> int:
+        return min(cells - 1, int(value / top * (cells - 1) + 0.5))
+
+    axis = [" "] * (cells + 3)
+    for tick in range(round(top / 0.2) + 1):
+        label = "0" if tick == 0 else share(tick * 0.2).rstrip("0").rstrip(".") or "1"
+        for offset, letter in enumerate(label):
+            axis[min(at(tick * 0.2) + offset, cells + 2)] = letter
+    yield f"[dim]{metric:<26}value  95 %         {''.join(axis).rstrip()}[/dim]"
+    for score in picked:
+        direction = DIRECTIONS.get(score["direction"], score["direction"])
+        pool = f"{score['protocol']['pool']:,} in the pool, {score['protocol']['split']} split"
+        yield f"{escape(direction)}  [dim]{pool}[/dim]"
+        luck = at(score["controls"]["chance"]["value"])
+        rows = [("this run", score, True)]
+        rows += [(LABELS.get(k, k), c, False) for k, c in score["controls"].items()]
+        for name, row, own in rows:
+            if row["value"] is None:
+                why = f"not measured: {escape(row['reason'])}"
+                yield f"[dim]  {name:<24}{marks['dash']:>5}  {why}[/dim]"
+                continue
+            line = [" "] * cells
+            line[luck] = ":"
+            interval = ""
+            if _measured(row):
+                low, high = row["interval"]
+                interval = f"{share(low)}{marks['dash']}{share(high)}"
+                for cell in range(at(low), at(high) + 1):
+                    line[cell] = marks["line" if own else "thin"]
+                line[at(row["value"])] = marks["dot" if own else "hollow"]
+            picture = escape("".join(line).rstrip())
+            text = f"  {name:<24}{share(row['value']):>5}  {interval:<12} {picture}"
+            style = "bold" if own else "yellow" if name == LABELS["chance"] else "dim"
+            yield f"[{style}]{text}[/{style}]"
+
+
+def _measured(row: dict[str, Any]) -> bool:
+    return row["value"] is not None and isinstance(row.get("interval"), list)
+
+
+def verdict(scores: list[dict[str, Any]]) -> str | None:
+    """The sentence that a stranger repeats, or None without words-to-picture scores."""
+    for score in scores:
+        if (score["direction"], score["metric"]) == ("text_to_image", "recall@1"):
+            found, luck = 100 * score["value"], 100 * score["controls"]["chance"]["value"]
+            if score["interval"][0] <= score["controls"]["chance"]["value"]:
+                return (
+                    f"No better than luck yet: words find the right picture first {found:.0f} "
+                    f"times in 100, luck {luck:.1f}."
+                )
+            return f"Words find the right picture first {found:.0f} times in 100. Luck: {luck:.1f}."
+    return None
+
+
+def result_lines(results: Iterable[dict[str, Any]]):
+    """Search results, one line each."""
+    for row in results:
+        what = row.get("text") or row.get("file") or ""
+        yield (
+            f"{row['rank']:>{RAIL - 2}}  {row['score']:+.3f}  [bold]{escape(row['key'])}[/bold]  "
+            + (f"[dim]{escape(str(what))}[/dim]")
+        )
