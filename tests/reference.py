@@ -128,6 +128,11 @@ def copy_bert(theirs: nn.Module) -> tuple[transformer.Encoder, Pairs]:
     )
     modality = SimpleNamespace(vocabulary=c.vocab_size, length=c.max_position_embeddings)
     ours = transformer.Encoder(spec, modality)
+    return ours, _copy(pairs_bert(ours, theirs))
+
+
+def pairs_bert(ours: transformer.Encoder, theirs: nn.Module) -> Pairs:
+    """Which parameters of our encoder are which of a `BertModel`."""
     table = theirs.embeddings
     pairs = [
         (ours.words.weight, [table.word_embeddings.weight], ""),
@@ -139,7 +144,7 @@ def copy_bert(theirs: nn.Module) -> tuple[transformer.Encoder, Pairs]:
         pairs += _bert_block(block, layer)
     if theirs.pooler is not None:
         pairs += _linear(ours.pooler, theirs.pooler.dense)
-    return ours, _copy(pairs)
+    return pairs
 
 
 def copy_vit(theirs: nn.Module, **spec) -> tuple[vision_transformer.Encoder, Pairs]:

@@ -25,6 +25,7 @@ from sensorium.model import State
 from sensorium.views import Look
 
 WIDTH, CLASSES = 1280, 1000
+EPS = 1e-3  # of the norms
 STRIDE = 32  # a state stands for 32 x 32 pixels
 # kernel, stride, expansion, channels out, repeats (arXiv 1905.11946, table 1)
 STAGES = (
@@ -60,7 +61,13 @@ class Spec(BaseModel):
 
 
 class Convolution(nn.Module):
-    """Convolution with SAME padding, batch norm, and ReLU6 where `active`."""
+    """Convolution with SAME padding, batch norm, and ReLU6 where `active`.
+
+    The norm always uses its stored statistics: a tower never learns them from a batch.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
 
     def __init__(
         self,
@@ -72,16 +79,27 @@ class Convolution(nn.Module):
         active: bool = True,
     ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, out, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(out, eps=1e-3, momentum=0.01)
-        self.kernel, self.stride, self.active = kernel, stride, active
+        self.kernel, self.stride, self.groups, self.active = kernel, stride, groups, active
+        self.filters = nn.Parameter(torch.empty(out, channels // groups, kernel, kernel))
+        self.scale, self.shift = nn.Parameter(torch.ones(out)), nn.Parameter(torch.zeros(out))
+        self.register_buffer("mean", torch.zeros(out))
+        self.register_buffer("variance", torch.ones(out))
+        # The source's fan-out; a filter of its own channel feeds one channel, not all.
+        nn.init.normal_(self.filters, std=(2 * groups / (out * kernel**2)) ** 0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, channels, h, w] -> [n, out, ceil(h / stride), ceil(w / stride)]."""
-        bottom, right = (self._missing(side) for side in x.shape[2:])
-        x = F.pad(x, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
-        x = self.norm(self.convolution(x))
-        return F.relu6(x) if self.active else x
+        missing = [self._missing(side) for side in x.shape[2:]]
+        if any(amount % 2 for amount in missing):  # one more at the bottom and the right
+            sides = [(amount // 2, amount - amount // 2) for amount in reversed(missing)]
+            x, padding = F.pad(x, (*sides[0], *sides[1])), [0, 0]
+        else:
+            padding = [amount // 2 for amount in missing]
+        # The norm's statistics are fixed, so it is folded into the filters: one pass less.
+        scale = self.scale * torch.rsqrt(self.variance + EPS)
+        filters, shift = self.filters * scale[:, None, None, None], self.shift - self.mean * scale
+        x = F.conv2d(x, filters, shift, self.stride, padding, groups=self.groups)
+        return F.relu6(x, inplace=True) if self.active else x
 
     def _missing(self, side: int) -> int:
         """Pixels of padding along a side, so that ceil(side / stride) windows fit."""
@@ -134,27 +152,8 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = Convolution(channels, WIDTH)
         self.classifier = nn.Linear(WIDTH, CLASSES)
-        self._initialise()
-        self.to(memory_format=torch.channels_last)  # what CPU and GPU convolutions are fastest in
-        self.train(self.training)
-
-    def _initialise(self) -> None:
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d):
-                # The source's fan-out; a filter of its own channel feeds one channel, not all.
-                fan = part.out_channels * part.kernel_size[0] ** 2 / part.groups
-                nn.init.normal_(part.weight, std=(2 / fan) ** 0.5)
-            elif isinstance(part, nn.Linear):
-                nn.init.normal_(part.weight, std=0.01)
-                nn.init.zeros_(part.bias)
-
-    def train(self, mode: bool = True) -> Encoder:
-        """As ever, but norms keep their stored statistics: a tower never learns from a batch."""
-        super().train(mode)
-        for part in self.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.eval()
-        return self
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
 
     def embed(self, look: Look) -> State:
         """Patches [n, p, c] of a look -> State whose tokens are normalised pixels [n, p, c].
@@ -170,7 +169,7 @@ class Encoder(nn.Module):
                 f"efficientnet_lite: expected the values of {patches} patches, found "
                 f"{tokens.modality} {'ids' if tokens.values is None else tokens.values.shape[1]}"
             )
-        pixels = (tokens.values.to(self.stem.convolution.weight.dtype) - 127) / 128
+        pixels = (tokens.values.to(self.stem.filters.dtype) - 127) / 128
         return State(
             tokens=pixels.masked_fill(~tokens.real[..., None], 0.0),
             real=tokens.real,
@@ -210,17 +209,16 @@ def class_names() -> tuple[str, ...]:
 
 def convert(original: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state dict of `Encoder` from that of efficientnet-lite-pytorch."""
-    parts = {"_conv_stem": "stem.convolution", "_bn0": "stem.norm",
-             "_conv_head": "head.convolution", "_bn1": "head.norm", "_fc": "classifier"}  # fmt: skip
-    inner = {"_expand_conv": "expand.convolution", "_bn0": "expand.norm",
-             "_depthwise_conv": "depthwise.convolution", "_bn1": "depthwise.norm",
-             "_project_conv": "project.convolution", "_bn2": "project.norm"}  # fmt: skip
+    outer = {"_conv_stem": "stem", "_bn0": "stem", "_conv_head": "head", "_bn1": "head"}
+    inner = {"_expand_conv": "expand", "_bn0": "expand", "_depthwise_conv": "depthwise",
+             "_bn1": "depthwise", "_project_conv": "project", "_bn2": "project"}  # fmt: skip
+    norm = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
     weights = {}
     for name, value in original.items():
-        part, _, rest = name.partition(".")
-        if part == "_blocks":
-            at, part, rest = rest.split(".", 2)
-            weights[f"blocks.{at}.{inner[part]}.{rest}"] = value
-        else:
-            weights[f"{parts[part]}.{rest}"] = value
+        *place, part, what = name.split(".")
+        if part == "_fc":
+            weights[f"classifier.{what}"] = value
+        elif what != "num_batches_tracked":
+            block = f"blocks.{place[1]}.{inner[part]}" if place else outer[part]
+            weights[f"{block}.{norm[what] if '_bn' in part else 'filters'}"] = value
     return weights

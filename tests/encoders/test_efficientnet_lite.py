@@ -9,7 +9,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from reference import image_look
 
 from sensorium import towers
-from sensorium.encoders import efficientnet_lite
+from sensorium.encoders import efficientnet_lite as tower
 from sensorium.errors import RecipeError
 from sensorium.modalities import image
 from sensorium.modalities.image import unpatchify
@@ -30,9 +30,9 @@ def reference() -> EfficientNet:
     return model
 
 
-def encoder(size: int = 224, patch: int = 32) -> efficientnet_lite.Encoder:
+def encoder(size: int = 224, patch: int = 32) -> tower.Encoder:
     modality = image.Modality(image.Spec(size=size, patch=patch))
-    return efficientnet_lite.Encoder(efficientnet_lite.Spec(), modality)
+    return tower.Encoder(tower.Spec(), modality)
 
 
 def pictures(n: int, patches: int, channels: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def pictures(n: int, patches: int, channels: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, patches, channels), generator=draws, dtype=torch.uint8)
 
 
-def compare(theirs: EfficientNet, ours: efficientnet_lite.Encoder, values: torch.Tensor) -> None:
+def compare(theirs: EfficientNet, ours: tower.Encoder, values: torch.Tensor) -> None:
     pixels = (unpatchify(values, ours.patch, ours.side).float() - 127) / 128
     with torch.inference_mode():
         want = theirs.extract_features(pixels)
@@ -56,7 +56,7 @@ def compare(theirs: EfficientNet, ours: efficientnet_lite.Encoder, values: torch
 @pytest.mark.parametrize("patch", [16, 32])
 def test_random_weights_give_the_features_and_logits_of_the_package(patch):
     theirs, ours = reference(), encoder(patch=patch)
-    ours.load_state_dict(efficientnet_lite.convert(theirs.state_dict()))
+    ours.load_state_dict(tower.convert(theirs.state_dict()))
     compare(theirs, ours, pictures(2, (224 // patch) ** 2, 3 * patch**2))
 
 
@@ -91,9 +91,10 @@ def test_other_sizes_are_refused():
 
 
 def test_a_thousand_names():
-    names = efficientnet_lite.class_names()
+    names = tower.class_names()
     assert len(names) == 1000
-    assert names[0].startswith("tench") and names[999].startswith("toilet tissue")
+    assert names[0].startswith("tench")
+    assert names[999].startswith("toilet tissue")
     assert all(name == name.strip() and name for name in names)
 
 
@@ -106,7 +107,7 @@ def modality() -> image.Modality:
 def test_trained_weights_give_the_features_and_logits_of_the_package(efficientnet_lite, modality):
     ours = towers.load(efficientnet_lite, modality)
     theirs = EfficientNet.from_name("efficientnet-lite0").eval()
-    names = dict(zip(ours.state_dict(), theirs.state_dict(), strict=True))
+    names = tower.convert({name: name for name in theirs.state_dict()})
     theirs.load_state_dict({names[name]: value for name, value in ours.state_dict().items()})
     compare(theirs, ours, pictures(2, 49, 3 * 32**2))
 
@@ -121,14 +122,12 @@ def test_trained_weights_give_the_features_and_logits_of_the_package(efficientne
     ],
 )
 def test_photographs_get_sensible_classes(efficientnet_lite, modality, picture, words):
-    from sensorium.encoders.efficientnet_lite import class_names
-
     file = Path(str(resources.files("skimage") / "data" / picture))
-    tower = towers.load(efficientnet_lite, modality)
+    ours = towers.load(efficientnet_lite, modality)
     tokens = modality.tokens(modality.read(Blob(picture, file), picture), None)
     with torch.inference_mode():
-        state = tower.encode(tower.embed(image_look(tokens.values)))
-        best = tower.classes(state.pooled)[0].topk(5).indices.tolist()
-    found = [class_names()[at] for at in best]
+        state = ours.encode(ours.embed(image_look(tokens.values)))
+        best = ours.classes(state.pooled)[0].topk(5).indices.tolist()
+    found = [tower.class_names()[at] for at in best]
     assert set(found) & words, found
     assert found[0] in words, found

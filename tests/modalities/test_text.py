@@ -1,0 +1,236 @@
+"""Texts: what is read, what is refused, ids equal to transformers', tokenizers that repeat."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorium import towers
+from sensorium.errors import DataError, RunError
+from sensorium.modalities import text
+from sensorium.records import Blob, Record, Source
+from sensorium.tokens import collate
+
+CAPTIONS = [
+    "A red boat on calm water",
+    "two cats sleeping on a red sofa",
+    "ein rotes Boot auf ruhigem Wasser",
+    "停在水面上的红船",
+    "a boat, a boat, a boat!",
+]
+
+
+def records(captions: list) -> list[Record]:
+    return [
+        Record(str(at), Source("captions.csv", at + 1), {"title": caption})
+        for at, caption in enumerate(captions)
+    ]
+
+
+def trained(length: int = 12, captions: list | None = None) -> text.Modality:
+    modality = text.Modality(text.Spec(length=length, vocabulary=320))
+    modality.fit(records(CAPTIONS * 3 if captions is None else captions), "title")
+    return modality
+
+
+# reading
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        ("  a boat\n", "a boat"),
+        (1984, "1984"),
+        (2.5, "2.5"),
+        (Blob("a.txt", data="\ufeffein Böot".encode()), "ein Böot"),
+    ],
+)
+def test_what_is_a_text(value, want):
+    assert trained().read(value, "title") == want
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (None, "found nothing"),
+        ("", "found an empty one"),
+        (" \n\t", "found an empty one"),
+        (True, "found True"),
+        (["a", "b"], "found a list of 2"),
+        (Blob("a.txt", data=b"\xff\xfe\x00"), "found 'utf-8' codec"),
+        ("half \ud83d", "expected valid Unicode"),
+    ],
+)
+def test_what_is_no_text(value, found):
+    with pytest.raises(DataError, match=found):
+        trained().read(value, "title")
+
+
+def test_one_item_of_a_list():
+    modality = trained()
+    assert modality.read(["a", "b"], "title", item=1) == "b"
+    for value, item in ((["a"], 1), ("a", 0), ([], 0)):
+        with pytest.raises(DataError, match="expected a list with an item"):
+            modality.read(value, "title", item=item)
+
+
+# tokens
+
+
+def test_tokens_are_first_pieces_last():
+    modality = trained()
+    tokens = modality.tokens("a boat", None)
+    pieces = [modality._tokenizer.id_to_token(at) for at in tokens.ids[0].tolist()]
+    assert pieces[0] == "[CLS]"
+    assert pieces[-1] == "[SEP]"
+    assert "".join(pieces[1:-1]).replace("Ġ", " ") == " a boat"
+    assert tokens.ids.dtype == torch.int64
+    assert tokens.real.all()
+    assert tokens.position[0, :, 0].tolist() == list(range(len(pieces)))
+
+
+def test_a_batch_equals_its_texts_one_by_one():
+    modality = trained(length=8)
+    rng = np.random.default_rng(0)
+    batch, single = modality.batch(CAPTIONS), collate([modality.tokens(x, rng) for x in CAPTIONS])
+    assert torch.equal(batch.ids, single.ids)
+    assert torch.equal(batch.real, single.real)
+    assert torch.equal(batch.position.expand_as(single.position), single.position)
+
+
+def test_a_long_text_is_cut_and_said_to_be():
+    modality = trained(length=6)
+    tokens = modality.tokens(CAPTIONS[2] * 4, None)
+    assert tokens.ids.shape == (1, 6)
+    assert tokens.ids[0, -1] == modality.tokens("a", None).ids[0, -1]
+    assert modality.truncated(CAPTIONS[2] * 4)
+    whole = next(n for n in range(1, 9) if modality.tokens("x" * n, None).ids.shape[1] == 6)
+    assert not modality.truncated("x" * whole)
+    assert modality.truncated("x" * (whole + 9))
+
+
+@pytest.mark.parametrize("name", ["[CLS]", "[SEP]", "[PAD]", "x [SEP] y", "[SEP][SEP]"])
+def test_a_special_token_in_a_text_is_plain_text(name):
+    modality = trained(length=20)
+    for one in (modality, pickle.loads(pickle.dumps(modality))):
+        for tokens in (one.tokens(name, None), one.batch([name, "a"])):
+            ids = tokens.ids[0][tokens.real[0]].tolist()
+            assert not {0, ids[0], ids[-1]} & set(ids[1:-1])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(min_size=1).filter(lambda x: x.strip() and x.isprintable()))
+def test_no_text_is_unknown(value):
+    modality = _shared()
+    ids = modality.tokens(value, None).ids[0, 1:-1].tolist()
+    normal = modality._tokenizer.normalizer.normalize_str(value)
+    assert modality._tokenizer.decode(ids).strip() == normal.strip()
+
+
+_kept: list[text.Modality] = []
+
+
+def _shared() -> text.Modality:
+    if not _kept:
+        _kept.append(trained(length=512))
+    return _kept[0]
+
+
+# the trained tokenizer
+
+
+def test_training_repeats_whatever_the_order_and_the_process():
+    data = trained().state()["tokenizer.json"]
+    assert trained(captions=[CAPTIONS, *CAPTIONS[::-1] * 2]).state()["tokenizer.json"] == data
+    code = (
+        "import sys; from sensorium.modalities import text; from sensorium.records import *\n"
+        "m = text.Modality(text.Spec(length=12, vocabulary=320))\n"
+        f"m.fit([Record('a', Source('a'), {{'title': {CAPTIONS * 3!r}}})], 'title')\n"
+        "sys.stdout.buffer.write(m.state()['tokenizer.json'])"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert other == data
+
+
+def test_vocabulary_is_what_was_learned_and_padding_is_zero():
+    modality = trained()
+    assert modality.vocabulary == modality._tokenizer.get_vocab_size() <= 320
+    assert modality._tokenizer.id_to_token(0) == "[PAD]"
+    assert int(modality.batch(CAPTIONS).ids.max()) < modality.vocabulary
+    assert text.Modality(text.Spec(vocabulary=5000)).vocabulary == 5000
+
+
+def test_state_is_read_back(tmp_path):
+    modality = trained()
+    for name, data in modality.state().items():
+        (tmp_path / name).write_bytes(data)
+    other = text.Modality(modality.spec)
+    other.load(tmp_path)
+    assert other.vocabulary == modality.vocabulary
+    assert torch.equal(other.batch(CAPTIONS).ids, modality.batch(CAPTIONS).ids)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"{}", b"\xff", b'{"version": "1.0"}'])
+def test_a_damaged_tokenizer_is_named(tmp_path, data):
+    if data is not None:
+        (tmp_path / "tokenizer.json").write_bytes(data)
+    with pytest.raises(RunError, match=r"tokenizer\.json"):
+        text.Modality(text.Spec()).load(tmp_path)
+
+
+def test_no_text_to_train_on():
+    with pytest.raises(DataError, match="at least one text to train on"):
+        trained(captions=[None, "", []])
+
+
+def test_tokens_before_fit_is_a_programming_error():
+    with pytest.raises(RuntimeError, match="fit or load"):
+        text.Modality(text.Spec()).tokens("a", None)
+
+
+# MiniLM's tokenizer
+
+
+@pytest.fixture(scope="module")
+def minilm_texts() -> text.Modality:
+    return text.Modality(text.Spec(tokenizer="minilm", length=32))
+
+
+@pytest.mark.towers
+def test_minilm_ids_are_those_of_transformers(minilm, minilm_texts):
+    theirs = transformers.BertTokenizerFast(tokenizer_file=str(towers.tokenizer_file()))
+    texts = [
+        *CAPTIONS,
+        "Don't stop—it's 3:45 p.m., naïve café; e-mail: me@x.org #1 (50% off!)",
+        "supercalifragilisticexpialidocious " * 8,
+        "Ünïcödé 😀 ½ ﬁ\u200b\u00ad end",
+        "x" * 150,
+    ]
+    want = theirs(texts, padding="longest", truncation=True, max_length=32, return_tensors="pt")
+    got = minilm_texts.batch(texts)
+    assert torch.equal(got.ids, want["input_ids"])
+    assert torch.equal(got.real, want["attention_mask"].bool())
+    assert minilm_texts.vocabulary == len(theirs) == 30522
+
+
+@pytest.mark.towers
+def test_minilm_special_tokens_in_a_text_are_plain_text(minilm, minilm_texts):
+    ids = minilm_texts.tokens("[CLS] [SEP] [MASK] [PAD] [UNK]", None).ids[0, 1:-1].tolist()
+    assert not {0, 100, 101, 102, 103} & set(ids)
+
+
+@pytest.mark.towers
+def test_minilm_keeps_its_tokenizer_with_the_run(minilm, minilm_texts, tmp_path, monkeypatch):
+    for name, data in minilm_texts.state().items():
+        (tmp_path / name).write_bytes(data)
+    want = minilm_texts.batch(CAPTIONS).ids
+    monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "empty"))
+    other = text.Modality(minilm_texts.spec)
+    other.load(tmp_path)
+    assert torch.equal(other.batch(CAPTIONS).ids, want)

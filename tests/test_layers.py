@@ -1,0 +1,252 @@
+"""Attention against slow loops, blocks by hand, packing against padding, pooling."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorium import layers
+from sensorium.layers import (
+    Attention,
+    Block,
+    Stack,
+    activate,
+    first_fit,
+    last_pool,
+    mean_pool,
+    pack,
+    pack_plan,
+    table,
+    unpack,
+)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ragged(lengths: list[int], t: int) -> torch.Tensor:
+    return torch.arange(t) < torch.tensor(lengths)[:, None]
+
+
+@torch.no_grad()
+def slow_attention(
+    x: torch.Tensor, module: Attention, real: torch.Tensor, order: torch.Tensor
+) -> torch.Tensor:
+    """The rule of attention and the formula of arXiv 1706.03762, one token at a time, float64."""
+    n, t, d = x.shape
+    size = d // module.heads
+    weight, bias = module.qkv.weight.double(), module.qkv.bias.double()
+    out = torch.zeros(n, t, d, dtype=torch.float64)
+    for row in range(n):
+        q, k, v = (x[row].double() @ weight.T + bias).split(d, dim=-1)
+        for i in range(t):
+            seen = [j for j in range(t) if real[row, j] and order[row, j] <= order[row, i]]
+            for head in range(module.heads):
+                part = slice(head * size, (head + 1) * size)
+                scores = [float(q[i, part] @ k[j, part]) / math.sqrt(size) for j in seen]
+                total = sum(math.exp(s) for s in scores)
+                for s, j in zip(scores, seen, strict=True):
+                    out[row, i, part] += math.exp(s) / total * v[j, part]
+    return out @ module.out.weight.double().T + module.out.bias.double()
+
+
+@pytest.mark.parametrize("order", ["full", "causal", "prefix", "ranks"])
+def test_attention_equals_slow_loops(order):
+    n, t, d = 3, 7, 12
+    torch.manual_seed(0)
+    module = Attention(d, heads=3)
+    x = torch.randn(n, t, d, generator=draws())
+    real = ragged([7, 4, 1], t)
+    places = {
+        "full": torch.zeros(n, t, dtype=torch.int64),
+        "causal": torch.arange(t).expand(n, t),
+        "prefix": (torch.arange(t) - 2).clamp(min=0).expand(n, t),
+        "ranks": torch.tensor([1, 0, 0, 2, 2, 1, 3]).expand(n, t),
+    }[order]
+    got = module(x, table(real, places))
+    want = slow_attention(x, module, real, places)
+    for row, length in enumerate([7, 4, 1]):
+        for i in range(length):
+            if any(places[row, j] <= places[row, i] for j in range(length)):
+                torch.testing.assert_close(got[row, i].double(), want[row, i], atol=1e-5, rtol=0)
+
+
+def test_the_table_is_the_rule_and_padding_sees_itself():
+    real = torch.tensor([[True, True, False]])
+    order = torch.tensor([[0, 1, 2]])
+    assert table(real, order)[0, 0].tolist() == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
+    empty = torch.tensor([[False, False, False]])
+    assert table(empty, order)[0, 0].tolist() == torch.eye(3, dtype=torch.bool).tolist()
+    parts = table(torch.ones(1, 3, dtype=torch.bool), torch.zeros_like(order), order // 2)
+    assert parts[0, 0].int().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("x", [-3.0, -0.5, 0.0, 0.5, 3.0])
+def test_activations_are_their_formulas(x):
+    phi = 0.5 * (1 + math.erf(x / math.sqrt(2)))
+    tanh = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    want = {
+        "gelu": x * phi,
+        "quick_gelu": x / (1 + math.exp(-1.702 * x)),
+        "gelu_tanh": 0.5 * x * (1 + tanh),
+    }
+    for name, value in want.items():
+        got = float(activate(torch.tensor(x, dtype=torch.float64), name))
+        assert got == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_block_is_its_formula(norm):
+    torch.manual_seed(0)
+    block = Block(8, 2, mlp=2.0, norm=norm)
+    torch.nn.init.normal_(block.attention_norm.weight, 1.0, 0.2, generator=draws(1))
+    torch.nn.init.normal_(block.mlp_norm.bias, 0.0, 0.2, generator=draws(2))
+    x = torch.randn(2, 5, 8, generator=draws())
+    a, m, an, mn = block.attention, block.mlp, block.attention_norm, block.mlp_norm
+    if norm == "pre":
+        y = x + a(an(x), None)
+        want = y + m(mn(y))
+    else:
+        y = an(x + a(x, None))
+        want = mn(y + m(y))
+    torch.testing.assert_close(block(x, None), want)
+
+
+def test_dropout_is_only_in_training():
+    torch.manual_seed(0)
+    block = Block(8, 2, dropout=0.5)
+    x = torch.randn(2, 5, 8, generator=draws())
+    assert not torch.equal(block(x, None), block(x, None))
+    block.eval()
+    assert torch.equal(block(x, None), block(x, None))
+
+
+# packing
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_first_fit_overlaps_nothing_and_wastes_at_most_half(lengths):
+    lengths = np.array(lengths)
+    row, start, rows = first_fit(lengths, 9)
+    filled = np.zeros((max(rows, 1), 9), int)
+    for at, length in enumerate(lengths):
+        assert start[at] + length <= 9
+        filled[row[at], start[at] : start[at] + length] += 1
+    assert filled.max(initial=0) <= 1
+    assert filled.sum() == lengths.sum()
+    # First-fit leaves at most one row that is not more than half full.
+    assert rows <= 2 * math.ceil(lengths.sum() / 9)
+
+
+def scattered(n: int = 12, t: int = 10, share: float = 0.35) -> torch.Tensor:
+    """Real tokens anywhere in a row; one row full, one empty."""
+    real = torch.rand(n, t, generator=draws(3)) < share
+    real[0], real[1] = True, False
+    return real
+
+
+def test_unpack_undoes_pack():
+    real = scattered()
+    packing = pack_plan(real, real.sum(1).numpy())
+    assert packing.segment.shape[0] <= len(real) / 2
+    x = torch.randn(12, 10, 3, generator=draws())
+    packed = pack(x, packing)
+    assert torch.equal(unpack(packed, packing), x * real[..., None])
+    assert torch.equal(packed[packing.segment < 0], torch.zeros_like(packed[packing.segment < 0]))
+    for row in range(12):  # a record stays in order, in adjacent slots of one row
+        where = (packing.segment == row).nonzero()
+        if len(where):
+            assert len(where[:, 0].unique()) == 1
+            assert torch.equal(where[:, 1], torch.arange(len(where)) + where[0, 1])
+            assert torch.equal(packed[packing.segment == row], x[row][real[row]])
+
+
+def test_packing_is_left_out_where_it_saves_little():
+    full = torch.ones(4, 8, dtype=torch.bool)
+    assert pack_plan(full, full.sum(1).numpy()) is None
+    awkward = ragged([5, 5, 5, 5], 8)  # no two fit into one row
+    assert pack_plan(awkward, awkward.sum(1).numpy()) is None
+    nothing = ragged([0, 0], 8)
+    assert pack_plan(nothing, nothing.sum(1).numpy()) is None
+    assert pack_plan(ragged([4, 4, 4, 4], 8), np.array([4, 4, 4, 4])).segment.shape == (2, 8)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_packed_equals_padded_with_its_gradients(monkeypatch, norm, causal, prefix):
+    torch.manual_seed(0)
+    stack = Stack(2, 16, 4, norm=norm)
+    real = ragged([10, 3, 4, 1, 0, 2, 5], 10) if prefix else scattered()
+    n, t = real.shape
+    order = torch.arange(t).expand(n, t) * causal
+    x = torch.randn(n, t, 16, generator=draws()).requires_grad_()
+    weight = torch.randn(n, t, 16, generator=draws(1))
+    rows, seen = [], []
+    run = stack._run
+    monkeypatch.setattr(stack, "_run", lambda x, rule: (rows.append(len(x)), run(x, rule))[1])
+    for worth in (0.9, 0.0):
+        monkeypatch.setattr(layers, "WORTH_PACKING", worth)
+        out = stack(x, real, order)
+        gradients = torch.autograd.grad((out * weight).sum(), [x, *stack.parameters()])
+        seen.append([out, *gradients])
+    assert rows[0] < rows[1] == n
+    for packed, padded in zip(*seen, strict=True):
+        torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
+    assert torch.isfinite(seen[0][0]).all()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_padding_changes_nothing_and_gets_no_gradient(share):
+    torch.manual_seed(0)
+    stack = Stack(2, 16, 4)
+    real = scattered(share=share)
+    order = torch.zeros(12, 10, dtype=torch.int64)
+    x = torch.randn(12, 10, 16, generator=draws())
+    other = torch.where(real[..., None], x, 1e6 * torch.randn(12, 10, 16, generator=draws(1)))
+    other.requires_grad_()
+    out = stack(other, real, order)
+    torch.testing.assert_close(out, stack(x, real, order), atol=1e-5, rtol=0)
+    assert not out[~real].any()
+    out.sum().backward()
+    assert not other.grad[~real].any()
+
+
+def test_a_table_is_left_out_only_where_all_see_all(monkeypatch):
+    stack = Stack(1, 8, 2)
+    rules = []
+    monkeypatch.setattr(stack, "_run", lambda x, rule: (rules.append(rule), x)[1])
+    x, real = torch.zeros(2, 4, 8), torch.ones(2, 4, dtype=torch.bool)
+    order = torch.zeros(2, 4, dtype=torch.int64)
+    stack(x, real, order)
+    stack(x, real, order + 3)
+    stack(x, real, torch.arange(4).expand(2, 4))
+    stack(x, ragged([4, 3], 4), order)
+    assert [rule is None for rule in rules] == [True, True, False, False]
+
+
+def test_stack_runs_on_the_meta_device():
+    with torch.device("meta"):
+        stack = Stack(1, 8, 2)
+        real = torch.ones(2, 4, dtype=torch.bool)
+        out = stack(torch.zeros(2, 4, 8), real, torch.zeros(2, 4, dtype=torch.int64))
+    assert out.shape == (2, 4, 8)
+
+
+# pooling
+
+
+def test_pools_are_over_real_tokens():
+    real = torch.tensor([[True, True, False], [False, True, False], [False, False, False]])
+    x = torch.arange(18.0).view(3, 3, 2)
+    assert mean_pool(x, real).tolist() == [[1.0, 2.0], [8.0, 9.0], [0.0, 0.0]]
+    assert last_pool(x, real)[:2].tolist() == [[2.0, 3.0], [8.0, 9.0]]
