@@ -162,16 +162,20 @@ def kinds_of(records: Iterable[Record]) -> dict[str, str]:
             values.setdefault(name, [])
             if value not in (None, "", []):
                 values[name].append(value)
-    return {name: _kind(found) for name, found in values.items()}
+    return {name: _kind(name, found) for name, found in values.items()}
 
 
-def _kind(values: list[Value]) -> str:
+def _kind(field: str, values: list[Value]) -> str:
     """What most of the values are; the odd one out is set aside later, with its row."""
     kinds = Counter(map(_kind_of_one, values))
     kind, count = kinds.most_common(1)[0] if kinds else ("other", 0)
-    if kind == "number" and kinds["text"]:
-        return "text"  # captions may be numbers, numbers are never words
+    if kind == "number" and (kinds["text"] or _said_to_be_text(field, values)):
+        return "text"  # captions may be numbers (classes 0 to 9), numbers are never words
     return kind if count * 2 > len(values) else "other"
+
+
+def _said_to_be_text(field: str, values: list[Value]) -> bool:
+    return field.lower() in CAPTIONS and all(isinstance(value, str) for value in values)
 
 
 def _kind_of_one(value: Value) -> str:

@@ -183,6 +183,25 @@ def test_one_table_in_a_folder_is_read(tmp_path):
     assert "text" not in str(error_of(tmp_path).found)
 
 
+def test_pictures_in_a_folder_beside_the_table(tmp_path):
+    table(tmp_path)
+    (tmp_path / "Images").mkdir()
+    for file in tmp_path.glob("*.png"):
+        file.rename(tmp_path / "Images" / file.name)
+    for path in (tmp_path, tmp_path / "captions.csv"):
+        found = reading.read(path)
+        assert found[0].fields["photo"].name == "Images/000.png"
+        assert found.rejected == []
+
+
+def test_classes_that_are_digits(tmp_path):
+    for digit in range(4):
+        pictures(tmp_path / str(digit), 5)
+    found = reading.read(tmp_path)
+    assert found.fields == {"image": "image", "text": "text"}
+    assert found[0].fields["text"] == "0"
+
+
 @pytest.mark.parametrize("broken", ["few", "equal", "no text", "no picture"])
 def test_what_cannot_be_learned_from(tmp_path, broken):
     if broken == "few":

@@ -26,6 +26,9 @@ class Root:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))
         self._real = os.path.realpath(folder)
+        # Texts made once: a hundred thousand rows ask for them.
+        roots = dict.fromkeys((str(self.folder), self._real))
+        self._begins = tuple(root.rstrip(os.sep) + os.sep for root in roots)
         self._inside: dict[str, bool] = {}
 
     def file(self, told: str, beside: Path | None = None) -> Path:
@@ -41,7 +44,7 @@ class Root:
         if "\0" in told:
             raise Unusable("expected a path, found one with a zero byte")
         path = os.path.normpath(os.path.join(beside or self.folder, told))
-        if not _within(path, str(self.folder)) and not _within(path, self._real):
+        if not path.startswith(self._begins):
             raise Unusable(f"{told} leads out of {self.folder.name or self.folder}: not opened")
         try:
             status = os.lstat(path)
@@ -66,6 +69,14 @@ class Root:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise Unusable(f"expected a file, found {told}, which is {kind}")
         return Path(path)
+
+    def holds(self, told: str, beside: Path | None = None) -> bool:
+        """Whether `file` would give one."""
+        try:
+            self.file(told, beside)
+        except Unusable:
+            return False
+        return True
 
     def picture(self, told: str, beside: Path | None = None) -> Blob:
         """The picture that `told` names, by reference; its header has been looked at.
@@ -102,10 +113,8 @@ class Root:
     def name(self, path: Path) -> str:
         """What errors and keys call a file of this root: its path below it, with slashes."""
         full = str(path)
-        for root in (str(self.folder), self._real):
-            if full.startswith(root + os.sep):
-                return full[len(root) + 1 :].replace(os.sep, "/")
-        return full.replace(os.sep, "/")
+        begin = next((begin for begin in self._begins if full.startswith(begin)), "")
+        return full[len(begin) :].replace(os.sep, "/")
 
 
 def lines(data: bytes, name: str) -> str | list[str]:

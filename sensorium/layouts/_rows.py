@@ -2,7 +2,8 @@
 
 The first rows decide which columns name pictures and which is the key, the split and the group;
 then rows stream. A record without a `key` or `id` is called after its picture, which survives
-re-ordering the rows, or after its row where it has none.
+re-ordering the rows, or after its row where it has none. Paths are relative to the table's folder;
+where none of the first is found there, to the one of `FOLDERS` beside the table that holds them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sensorium.layouts._media import Root, memory
 from sensorium.records import Blob, Record, Rejected, Source, Value
 
 PEEK = 200
+FOLDERS = ("images", "image", "imgs", "img", "pictures", "photos")  # tried beside a table
 ALIASES = {
     "train": "train",
     "training": "train",
@@ -94,18 +96,19 @@ def records(
     name = root.name(Path(file))
     sample = [row[1] for row in first if isinstance(row, tuple)]
     roles = _roles(sample, fields, rename, pictures or (lambda column: False))
+    home = _home(root, file.parent, [row.get(c) for row in sample for c in roles.pictures[:1]])
     for row in itertools.chain(first, rows):
         if isinstance(row, Rejected):
             yield row
             continue
         source = Source(name, row[0])
-        yield _record(row[1], source, file.parent, root, roles, keys, split, rename)
+        yield _record(row[1], source, home, root, roles, keys, split, rename)
 
 
 def _record(
     row: dict[str, object],
     source: Source,
-    beside: Path,
+    home: Path,
     root: Root,
     roles: Roles,
     keys: Keys,
@@ -134,7 +137,7 @@ def _record(
             elif value in (None, "") and column != roles.pictures[0]:
                 found[rename(column)] = None  # a second picture may be absent: a fact, no error
             else:
-                found[rename(column)] = _picture(value, source, root, beside)
+                found[rename(column)] = _picture(value, source, root, home)
     except Unusable as reason:
         return Rejected(source, str(reason), key, column)
     if key is None:
@@ -143,7 +146,17 @@ def _record(
     return Record(key, source, found, group, split)
 
 
-def _picture(value: object, source: Source, root: Root, beside: Path) -> Value:
+def _home(root: Root, folder: Path, told: list[object]) -> Path:
+    """The folder that a table's paths start from; see the module's docstring."""
+    paths = [path.strip() for path in told if isinstance(path, str) and path.strip()][:20]
+    below = [p for p in sorted(folder.iterdir()) if p.name.lower() in FOLDERS and p.is_dir()]
+    for place in (folder, *below):
+        if any(root.holds(path, place) for path in paths):
+            return place
+    return folder
+
+
+def _picture(value: object, source: Source, root: Root, home: Path) -> Value:
     """One cell's picture: a path, bytes, or Hugging Face's {bytes, path}; or a list's only one."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -161,7 +174,7 @@ def _picture(value: object, source: Source, root: Root, beside: Path) -> Value:
         raise Unusable("expected a picture, found an empty cell")
     if not isinstance(value, str):
         raise Unusable(f"expected a picture's path, found {clip(value)}")
-    return root.picture(value.strip(), beside)
+    return root.picture(value.strip(), home)
 
 
 def _text(value: object) -> str:

@@ -154,7 +154,7 @@ def _pictures(file: Path, images: list) -> Root:
     best, most = None, 0
     for place in dict.fromkeys(p for p in places if p.is_dir()):
         root = Root(place)
-        if (hits := sum(_holds(root, name) for name in names)) > most:
+        if (hits := sum(root.holds(name) for name in names)) > most:
             best, most = root, hits
     if best is None:
         raise DataError(
@@ -164,11 +164,3 @@ def _pictures(file: Path, images: list) -> Root:
             found="none of the first pictures there",
         )
     return best
-
-
-def _holds(root: Root, name: str) -> bool:
-    try:
-        root.file(name)
-    except Unusable:
-        return False
-    return True
