@@ -27,7 +27,12 @@ ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
-def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 0.1) -> Records:
+def read(
+    data: str | Path,
+    fields: dict[str, str] | None = None,
+    limit: float = 0.1,
+    need: tuple[str, ...] | None = None,
+) -> Records:
     """A data set in memory, with a modality for each field that takes part and a split per record.
 
     Args:
@@ -35,6 +40,9 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
         fields: what takes part, e.g. {"photo": "image", "title": "text"}; None infers one picture
             and one text.
         limit: the share of records that may be set aside.
+        need: the modalities that a record cannot do without. None asks for what training needs:
+            a picture, a text, enough records, splits. Else, e.g. for a gallery to search, records
+            may be few and keep the split that the data states or None.
 
     Raises:
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
@@ -48,7 +56,7 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
             found.fields = _told(found, fields)
         if path.exists():
             found.notes.append(f"{data} is the data set of that name; the path would be ./{data}")
-        return splits.assign(found)
+        return splits.assign(found) if need is None else found
     records = Records(name=str(data), records=[])
     try:
         layout = choose(path)
@@ -56,6 +64,8 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
             records.notes.append(f"read from {table.name} in the folder {path}")
             path, layout = table, choose(table)
         for item in shelf.load("layouts", layout).read(path, fields):
+            if isinstance(item, Rejected) and need is not None and item.usable is not None:
+                item = item.usable
             (records.rejected if isinstance(item, Rejected) else records.records).append(item)
     except OSError as error:
         raise DataError(
@@ -65,9 +75,13 @@ def read(data: str | Path, fields: dict[str, str] | None = None, limit: float = 
         raise DataError(file=data, expected="records", found=f"an empty {layout}")
     if records.records:
         records.fields = infer(records) if fields is None else _told(records, fields)
-        _set_aside_incomplete(records)
+        _set_aside_incomplete(records, need)
         _join_rows_of_one_picture(records)
     _check_rate(records, limit)
+    if need is not None:
+        for modality in need:
+            records.field_of(modality)
+        return records
     _check_usable(records)
     return splits.assign(records)
 
@@ -239,11 +253,15 @@ def _told(records: Records, fields: dict[str, str]) -> dict[str, str]:
     return dict(fields)
 
 
-def _set_aside_incomplete(records: Records) -> None:
-    """Moves records whose first picture or text is absent to `rejected`; numbers told to be text
-    become text."""
+def _set_aside_incomplete(records: Records, need: tuple[str, ...] | None) -> None:
+    """Moves records whose first picture or text is absent to `rejected`, where it is needed;
+    numbers told to be text become text."""
     kept = []
-    first = {kind: name for name, kind in reversed(records.fields.items())}
+    first = {
+        kind: name
+        for name, kind in reversed(records.fields.items())
+        if need is None or kind in need
+    }
     texts = [name for name, kind in records.fields.items() if kind == "text"]
     for record in records.records:
         for name in texts:
@@ -283,19 +301,19 @@ def _join_rows_of_one_picture(records: Records) -> None:
         return
     groups: dict[tuple, list[Record]] = {}
     for record in records.records:
-        blob = record.fields[picture]
-        assert isinstance(blob, Blob)
-        ours = record.key == blob.name or record.key.startswith(blob.name + "#")
-        rest = [repr(record.fields.get(name)) for name in records.fields if name != text]
-        key = (blob.name, record.split, record.group, *rest) if ours else (record.key,)
+        blob = record.fields.get(picture)
+        name = blob.name if isinstance(blob, Blob) else None
+        ours = name is not None and (record.key == name or record.key.startswith(f"{name}#"))
+        rest = [repr(record.fields.get(other)) for other in records.fields if other != text]
+        key = (name, record.split, record.group, *rest) if ours else (record.key,)
         groups.setdefault(key, []).append(record)
     if len(groups) == len(records.records):
         return
     joined = []
     for same in groups.values():
-        words = list(dict.fromkeys(w for record in same for w in _words(record.fields[text])))
+        words = list(dict.fromkeys(w for record in same for w in _words(record.fields.get(text))))
         if len(same) > 1:
-            fields = {**same[0].fields, text: words if len(words) > 1 else words[0]}
+            fields = {**same[0].fields, text: words if len(words) > 1 else "".join(words)}
             same[0] = dataclasses.replace(same[0], fields=fields)
         joined.append(same[0])
     records.notes.append(

@@ -83,12 +83,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that was set aside, with the reason; counted, reported, never replaced."""
+    """A record that was set aside, with the reason; counted, reported, never replaced.
+
+    `usable` is the record without what it lacks, for those who can do without: a gallery needs no
+    captions.
+    """
 
     source: Source
     reason: str
     key: str | None = None
     field: str | None = None
+    usable: Record | None = None
 
     def __str__(self) -> str:
         where = str(self.source) + (f", field {self.field}" if self.field else "")

@@ -285,3 +285,25 @@ def test_importing_and_mistakes_need_neither_torch_nor_arrow(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_a_gallery_needs_no_captions(tmp_path):
+    pictures(tmp_path / "few", 3)
+    (tmp_path / "few" / "001.txt").write_text("a thing")
+    found = reading.read(tmp_path / "few", need=("image",))
+    assert [r.fields for r in found if "text" in r.fields] == [found[1].fields]
+    assert [r.key for r in found] == ["000.png", "001.png", "002.png"]
+    assert (found.rejected, {r.split for r in found}) == ([], {None})
+    bare = reading.read(table(tmp_path / "rows", 4, row_2={"title": ""}), need=())
+    assert (len(bare), bare.fields) == (4, {"photo": "image", "title": "text"})
+    pictures(tmp_path / "none", 2)
+    with pytest.raises(DataError, match="modality text"):
+        reading.read(tmp_path / "none", need=("text",))
+
+
+def test_rows_of_one_picture_without_a_caption(tmp_path):
+    pictures(tmp_path, 2)
+    rows = [("000.png", ""), ("000.png", "one"), ("001.png", ""), ("001.png", "")]
+    file = jsonl_of(tmp_path / "t.jsonl", [{"image": a, "text": b} for a, b in rows])
+    found = reading.read(file, need=())
+    assert [r.fields["text"] for r in found] == ["one", ""]

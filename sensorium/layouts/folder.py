@@ -82,8 +82,9 @@ def _paired(
     """One picture with its captions, or with its class; with neither where no picture has one."""
     key = root.name(folder / name)
     source = Source(key)
+    found: dict = {}
     try:
-        found: dict = {"image": root.picture(name, folder)}
+        found["image"] = root.picture(name, folder)
         if captions:
             text = _caption_file(name, files)
             if text is None:
@@ -92,7 +93,8 @@ def _paired(
         elif word:
             found["text"] = word
     except Unusable as reason:
-        return Rejected(source, str(reason), key)
+        usable = Record(key, source, found, split=split) if found else None
+        return Rejected(source, str(reason), key, usable=usable)
     return Record(key, source, found, split=split)
 
 
