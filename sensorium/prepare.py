@@ -77,7 +77,8 @@ class Reader:
 
     def digest(self, value: Any) -> bytes:
         """16 bytes that name the content of one item."""
-        data = value.encode() if isinstance(value, str) else value.read()
+        # Half of a surrogate pair is refused when the text is read, with its record's name.
+        data = value.encode(errors="surrogatepass") if isinstance(value, str) else value.read()
         return hashlib.sha256(data).digest()[:16]
 
     def read(self, value: Any, name: str) -> np.ndarray | str:
