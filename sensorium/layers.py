@@ -117,10 +117,15 @@ class Stack(nn.Module):
     """Blocks one after another, over packed rows wherever a batch has padding worth removing.
 
     Packing happens here, outside the blocks, so a block may be compiled by itself.
+
+    Attributes:
+        packs: False where a row's bits must not depend on its batch-mates, e.g. in a frozen tower
+            whose states are cached: then nothing is packed and the table is always used.
     """
 
     def __init__(self, depth: int, width: int, heads: int, **block) -> None:
         super().__init__()
+        self.packs = True
         self.blocks = nn.ModuleList(Block(width, heads, **block) for _ in range(depth))
 
     def forward(
@@ -133,8 +138,8 @@ class Stack(nn.Module):
             real: bool [n, t].
             order: int64 [n, t].
         """
-        if tokens.is_meta:  # no values to look at: only shapes, parameters and operations
-            return self._run(tokens, table(real, order))
+        if not self.packs or tokens.is_meta:  # a meta tensor has no values to choose by
+            return self._run(tokens, table(real, order)).masked_fill(~real[..., None], 0.0)
         # One small copy to the CPU an encode: lengths, and whether the order tells tokens apart.
         facts = torch.cat([real.sum(1), order.amax(1) - order.amin(1)]).cpu().numpy()
         lengths, ordered = facts[: len(real)], facts[len(real) :].any()

@@ -234,6 +234,19 @@ def test_a_table_is_left_out_only_where_all_see_all(monkeypatch):
     assert [rule is None for rule in rules] == [True, True, False, False]
 
 
+def test_without_packing_a_row_is_the_same_to_the_bit_in_any_company():
+    torch.manual_seed(0)
+    stack = Stack(2, 64, 4)
+    stack.packs = False
+    n, t = 8, 16
+    order = torch.zeros(n, t, dtype=torch.int64)
+    x = torch.randn(n, t, 64, generator=draws())
+    alone = ragged([9] * n, t)
+    want = stack(x[:1].expand(n, t, 64), alone, order)[0]
+    for lengths in ([9, 16, 16, 16, 16, 16, 16, 16], [9, 1, 1, 2, 3, 1, 1, 1]):
+        assert torch.equal(stack(x, ragged(lengths, t), order)[0], want)
+
+
 def test_stack_runs_on_the_meta_device():
     with torch.device("meta"):
         stack = Stack(1, 8, 2)

@@ -24,6 +24,7 @@ from sensorium.errors import RecipeError
 from sensorium.model import State
 from sensorium.views import Look
 
+SUMMARY = "EfficientNet-Lite0, a frozen picture tower with ImageNet classes"
 WIDTH, CLASSES = 1280, 1000
 EPS = 1e-3  # of the norms
 STRIDE = 32  # a state stands for 32 x 32 pixels

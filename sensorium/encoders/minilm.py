@@ -21,6 +21,7 @@ from sensorium.encoders import transformer
 from sensorium.errors import RecipeError
 from sensorium.model import State
 
+SUMMARY = "all-MiniLM-L6-v2, a frozen sentence tower"
 WIDTH, LAYERS = 384, 6
 VOCABULARY, LENGTH = 30_522, 512
 
@@ -63,6 +64,7 @@ class Encoder(transformer.Encoder):
             ),
             SimpleNamespace(vocabulary=VOCABULARY, length=LENGTH),
         )
+        self.stack.packs = False  # cached features must not depend on who shared their batch
 
     def encode(self, state: State) -> State:
         """The same rows with encoded tokens and pooled [n, 384] of unit length."""

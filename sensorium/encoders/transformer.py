@@ -21,6 +21,8 @@ from sensorium.layers import Activation, Norm, Stack, initialise, last_pool, mea
 from sensorium.model import State
 from sensorium.views import Look
 
+SUMMARY = "BERT's encoder, and CLIP's text tower in a causal view"
+
 
 class Text(Protocol):
     """What this encoder asks of a modality: entries of its vocabulary, most tokens of a text."""

@@ -21,6 +21,7 @@ from sensorium.layers import Activation, Stack, initialise, mean_pool
 from sensorium.model import State
 from sensorium.views import Look
 
+SUMMARY = "ViT, and CLIP's form of it"
 Colour = tuple[float, float, float]
 
 

@@ -21,6 +21,7 @@ from sensorium.errors import DataError, clip
 from sensorium.records import Blob, Record
 from sensorium.tokens import Tokens
 
+SUMMARY = "still pictures as square patches"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 200_000_000

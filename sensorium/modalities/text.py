@@ -24,6 +24,7 @@ from sensorium.errors import DataError, RunError, clip
 from sensorium.records import Blob, Record
 from sensorium.tokens import Tokens
 
+SUMMARY = "texts as word pieces: MiniLM's, or learned from the training texts"
 FILE = "tokenizer.json"
 PAD, FIRST, LAST = "[PAD]", "[CLS]", "[SEP]"
 MINILM_VOCABULARY = 30_522

@@ -1,0 +1,101 @@
+"""What every modality keeps, beside its own tests."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from sensorium import shelf
+from sensorium.errors import DataError
+from sensorium.records import Blob, Record, Source
+from sensorium.tokens import collate
+
+NAMES = shelf.names("modalities")
+
+
+def picture(shade: int) -> Blob:
+    pixels = np.full((40, 30, 3), shade, np.uint8)
+    pixels[: shade % 40] = 255 - shade
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return Blob(f"{shade}.png", data=data.getvalue())
+
+
+VALUES = {
+    "text": ["a red boat", "two cats on a sofa, asleep", "x"],
+    "image": [picture(10), picture(100), picture(200)],
+}
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def modality(name):
+    module = shelf.load("modalities", name)
+    made = module.Modality(module.Spec())
+    made.fit([Record(str(i), Source("a"), {"f": v}) for i, v in enumerate(VALUES[name])], "f")
+    return made
+
+
+def test_has_what_a_modality_has(name):
+    module = shelf.load("modalities", name)
+    assert issubclass(module.Spec, BaseModel)
+    assert module.Spec().use == module.Modality.name == name
+    assert all(suffix.startswith(".") for suffix in module.Modality.suffixes)
+    with pytest.raises(ValidationError):
+        module.Spec(no_such_option=1)
+    assert "\n" not in module.SUMMARY
+    assert 10 < len(module.SUMMARY) < 100
+
+
+def test_has_its_own_test(name):
+    assert (Path(__file__).parents[1] / "modalities" / f"test_{name}.py").exists()
+
+
+def test_tokens_repeat_and_join(name, modality):
+    contents = [modality.read(value, "f") for value in VALUES[name]]
+    rows = [modality.tokens(content, None) for content in contents]
+    for tokens, content in zip(rows, contents, strict=True):
+        again = modality.tokens(content, None)
+        given, repeated = (x.ids if x.values is None else x.values for x in (tokens, again))
+        assert tokens.modality == name
+        assert given.shape[0] == 1
+        assert torch.equal(given, repeated)
+        assert tokens.real.all()
+        assert tokens.position.min() >= 0
+    joined = collate(rows)
+    assert joined.real.sum(1).tolist() == [x.real.shape[1] for x in rows]
+
+
+def test_draws_are_keyed(name, modality):
+    content = modality.read(VALUES[name][0], "f")
+    first, second = (modality.tokens(content, np.random.default_rng(1)) for _ in range(2))
+    given, repeated = (x.ids if x.values is None else x.values for x in (first, second))
+    assert torch.equal(given, repeated)
+
+
+def test_what_is_not_its_own_is_refused(name, modality):
+    for value in (None, b"bytes", object(), Blob("a", data=b"\xff\xfe\xfa"), ["a", "b"]):
+        with pytest.raises(DataError):
+            modality.read(value, "f")
+
+
+def test_state_reads_the_same_again(name, modality, tmp_path):
+    for file, data in modality.state().items():
+        (tmp_path / file).write_bytes(data)
+    module = shelf.load("modalities", name)
+    loaded = module.Modality(modality.spec)
+    loaded.load(tmp_path)
+    content = modality.read(VALUES[name][1], "f")
+    for other in (loaded, pickle.loads(pickle.dumps(modality))):
+        first, second = modality.tokens(content, None), other.tokens(content, None)
+        given, repeated = (x.ids if x.values is None else x.values for x in (first, second))
+        assert torch.equal(given, repeated)
