@@ -154,12 +154,11 @@ def unreadable(path: Path, error: OSError) -> Damaged:
     return Damaged(file=path, expected="a readable file", found=error.strerror or str(error))
 
 
-def read(file: Path) -> dict:
-    """A manifest that is what was written, of a format that is known, with fields of their types.
+def unseal(file: Path) -> dict:
+    """The inverse of `seal`: a file's JSON object, seal included.
 
     Raises:
-        Damaged: it is not.
-        RunError: its format is newer than this version reads.
+        Damaged: it is not what was written.
     """
     data = read_bytes(file, MANIFEST_LIMIT)
     body, _, seal = data.rpartition(_SEAL)
@@ -176,15 +175,31 @@ def read(file: Path) -> dict:
         raise Damaged(file=file, expected="JSON", found=str(error)) from None
     if type(manifest) is not dict:
         raise Damaged(file=file, expected="a JSON object", found=clip(manifest))
+    return manifest
+
+
+def newer(file: Path, version: object, known: int, sensorium: object) -> RunError:
+    """The error for a format that only a later version reads."""
+    return RunError(
+        f"format {version}, written by sensorium {clip(sensorium)}",
+        file=file,
+        expected=f"format {known} or older",
+        found=f"format {version}",
+        see="pip install --upgrade sensorium",
+    )
+
+
+def read(file: Path) -> dict:
+    """A manifest that is what was written, of a format that is known, with fields of their types.
+
+    Raises:
+        Damaged: it is not.
+        RunError: its format is newer than this version reads.
+    """
+    manifest = unseal(file)
     version = manifest.get("format")
     if type(version) is int and version > FORMAT:
-        raise RunError(
-            f"format {version}, written by sensorium {clip(manifest.get('sensorium'))}",
-            file=file,
-            expected=f"format {FORMAT} or older",
-            found=f"format {version}",
-            see="pip install --upgrade sensorium",
-        )
+        raise newer(file, version, FORMAT, manifest.get("sensorium"))
     kinds = {
         "format": int,
         "sensorium": str,
