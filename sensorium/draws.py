@@ -7,9 +7,12 @@ both records. No global generator is read, so worker count, batching and resume 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Key = int | str
 
@@ -30,7 +33,9 @@ def generator(*key: Key) -> np.random.Generator:
 
 
 def torch_generator(*key: Key) -> torch.Generator:
-    """A torch CPU generator for one key: initial weights, dropout of one step."""
+    """A torch CPU generator for one key. Loads torch; nothing else here does."""
+    import torch
+
     return torch.Generator().manual_seed(integer(*key))
 
 

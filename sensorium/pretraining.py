@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sensorium import draws, files, optimiser, reading, shelf
-from sensorium.errors import DataError, RunError
+from sensorium.errors import DataError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches, gather
 from sensorium.prepare import Column, column
@@ -107,14 +107,8 @@ def pretrain(
             },
         )
         run.device = device
-        limit = parse_budget(recipe.budget)
-        records = _within(run, records, limit, watcher)
-        run.remember(records)
-        run.fit_readers(records)
-        _continue(run, records, watcher, began)
-    run.evaluate("validation")
-    run.evaluate("test")
-    return run
+        _train(run, records, watcher, began)
+    return _scored(run)
 
 
 def resume(folder: str | Path, watcher: Watcher | None = None, device: str | None = None) -> Run:
@@ -129,24 +123,28 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
     run.device = device or run.info["environment"]["device"]
     with files.claim(run.folder):
         if run.info.get("best_step") is None:
-            if not (run.folder / "splits.json").exists():
-                raise RunError(
-                    file=run.folder,
-                    expected="a run that got as far as training",
-                    found="one that stopped while reading its data",
-                    see="sensorium pretrain, with another --out",
-                )
-            records = run.records()
-            if not all((run.folder / "modalities" / m).is_dir() for m in _fitted(run)):
-                run.fit_readers(records)
-            _continue(run, records, watcher, time.monotonic())
-    run.evaluate("validation")
-    run.evaluate("test")
+            begun = (run.folder / "splits.json").exists()
+            records = run.records() if begun else reading.read(run.info["data"], run.info["fields"])
+            _train(run, records, watcher, time.monotonic())
+    return _scored(run)
+
+
+def _scored(run: Run) -> Run:
+    for split in ("validation", "test"):
+        if not (run.folder / "evaluation" / f"{split}.json").exists():
+            run.evaluate(split)
     return run
 
 
-def _fitted(run: Run) -> list[str]:
-    return [m for m in run.recipe.modalities if run.reader(m).modality.needs_fit]
+def _train(run: Run, records: Records, watcher: Watcher, began: float) -> None:
+    """Decides what takes part, fits the readers, trains; each stage is skipped once it is done."""
+    if not (run.folder / "splits.json").exists():
+        records = _within(run, records, parse_budget(run.recipe.budget), watcher)
+        run.remember(records)
+    if "fitted" not in run.info:
+        run.fit_readers(records)
+        run.note(fitted=True)
+    _continue(run, records, watcher, began)
 
 
 def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> None:
@@ -198,6 +196,7 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
     run.note(
         best_step=progress.best_step,
         best_score=progress.best_score,
+        order=progress.order,
         training_seconds=round(progress.seconds, 2),
     )
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium import __version__, files
-from sensorium.errors import RunError, nearest
-from sensorium.recipe import Recipe, check, read_yaml, to_yaml
+from sensorium.errors import RunError, clip, nearest
+from sensorium.recipe import Recipe, check, to_yaml
 from sensorium.records import SPLITS, Record, Records
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ class Run:
             "format": FORMAT,
             "sensorium": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "recipe": recipe.name,
+            "recipe": recipe.model_dump(mode="json"),
             "recipe_hash": recipe.hash,
             **info,
         }
-        files.write_bytes(folder / "recipe.yaml", to_yaml(recipe).encode())
         run = cls(folder, recipe, info)
         run.note()
+        files.write_bytes(folder / "recipe.yaml", to_yaml(recipe).encode())
         return run
 
     @classmethod
@@ -92,20 +92,19 @@ class Run:
             )
         try:
             info = json.loads(file.read_text())
-            version = info["format"]
+            version, content = info["format"], info["recipe"]
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(file=file, expected="a run's JSON", found=str(error)) from None
+            raise RunError(file=file, expected="a run's JSON", found=clip(str(error))) from None
         if version > FORMAT:
             raise RunError(
                 file=file,
                 expected=f"run format up to {FORMAT}",
                 found=f"{version}, written by sensorium {info.get('sensorium')}",
             )
-
-        recipe = check(read_yaml(folder / "recipe.yaml"), folder / "recipe.yaml")
+        recipe = check(content)
         if recipe.hash != info["recipe_hash"]:
             raise RunError(
-                file=folder / "recipe.yaml",
+                file=file,
                 expected=f"the recipe that the run began with ({info['recipe_hash'][:12]})",
                 found=f"another one ({recipe.hash[:12]})",
             )

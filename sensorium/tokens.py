@@ -80,6 +80,8 @@ def collate(parts: Sequence[Tokens], length: int = 0) -> Tokens:
         length: pad at least to this many tokens.
     """
     first = parts[0]
+    if any((part.ids is None) != (first.ids is None) for part in parts):
+        raise TypeError("tokens to join: expected all with ids or all with values")
     longest = max(length, *(part.real.shape[1] for part in parts))
     fixed = all(part.real.shape[1] == longest for part in parts)
     shared = fixed and all(part.position is first.position for part in parts)
@@ -98,19 +100,15 @@ def collate(parts: Sequence[Tokens], length: int = 0) -> Tokens:
         modality=first.modality,
         real=join([part.real for part in parts]),
         position=first.position if shared else join([_rows(part) for part in parts]),
-        ids=None if first.ids is None else join([_given(part.ids) for part in parts]),
-        values=None if first.values is None else join([_given(part.values) for part in parts]),
+        ids=None if first.ids is None else join([p.ids for p in parts if p.ids is not None]),
+        values=None
+        if first.values is None
+        else join([p.values for p in parts if p.values is not None]),
     )
 
 
 def _rows(part: Tokens) -> torch.Tensor:
     return part.position.expand(part.real.shape[0], -1, -1)
-
-
-def _given(tensor: torch.Tensor | None) -> torch.Tensor:
-    if tensor is None:
-        raise TypeError("tokens to join: expected all with ids or all with values")
-    return tensor
 
 
 @dataclass(frozen=True)

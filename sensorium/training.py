@@ -6,6 +6,7 @@ steps and recipe; 3. nothing else: draws, order and learning rate follow from th
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +30,13 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     best_step: int = -1
-    best_score: float = float("-inf")
+    best_score: float = -1.0
+    order: str = ""  # SHA-256 chained over the keys of all batches: two runs saw the same
+
+
+def chained(order: str, keys: tuple[str, ...]) -> str:
+    """The next link: SHA-256 of the last link and a batch's record keys, hexadecimal."""
+    return hashlib.sha256("\0".join((order, *keys)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ def train(
         torch.manual_seed(draws.integer(recipe.seed, "dropout", progress.step))
         losses = update(step, optimiser, batch, recipe.optimiser.clip)
         progress.step += 1
+        progress.order = chained(progress.order, batch.keys)
         line = {"step": progress.step, "split": "train"}
         for name, loss in losses.items():
             line[name] = float(loss.mean.detach())

@@ -63,13 +63,15 @@ def info_nce(
     expect("right", right, (n, left.shape[1]))
     expect("positive", positive, (n, n), torch.bool)
     expect("valid", valid, (n,), torch.bool)
-    logits = scale * (left.float() @ right.float().T)
+    # At least float32: half precision cannot hold logits of scale 100.
+    wide = torch.promote_types(left.dtype, torch.float32)
+    logits = scale * (left.to(wide) @ right.to(wide).T)
     both = valid[:, None] & valid[None, :]
     # An invalid row keeps its own column, so that no softmax is empty; its loss is not counted.
     candidates = both | torch.eye(n, dtype=torch.bool, device=left.device)
     logits = logits.masked_fill(~candidates, -torch.inf)
-    target = (positive & candidates).float()
-    spread = candidates.float()
+    target = (positive & candidates).to(wide)
+    spread = candidates.to(wide)
 
     def side(logits: torch.Tensor, target: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
         target = target / target.sum(dim=1, keepdim=True)

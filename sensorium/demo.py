@@ -1,0 +1,95 @@
+"""The main job, start to end, on the drawings that come along: what `make demo` runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sensorium import recipe as recipes
+from sensorium import towers
+from sensorium.errors import RunError, UserError
+from sensorium.terminal import Teller, rail, score_lines, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sensorium.run import Run
+
+DATA = "emoji"
+QUERIES = ("a boat on the sea", "a sad face", "something sweet to eat")
+
+
+def run_demo(out: Path, seed: int, device: str, console: Console, err: Console) -> Run:
+    """Examine, train, score, index, search, report; a finished demo there is only shown again.
+
+    Where the towers cannot be had, says so and trains from scratch instead.
+
+    Raises:
+        RunError: `out` holds something that is not a demo.
+    """
+    from sensorium.doctor import examine
+    from sensorium.pretraining import pretrain, resume
+    from sensorium.run import Run
+
+    teller = Teller(err)
+    if (out / "run.json").exists():
+        run = Run.open(out, device)
+        if run.info["data"] != DATA:
+            raise RunError(
+                file=out, expected="a demo, or nothing", found=f"a run on {run.info['data']}"
+            )
+        teller.say("found", f"{out} is there already (delete it to train again)")
+        if run.info.get("best_step") is None:
+            run = resume(out, teller, device)
+    else:
+        name = _recipe(teller)
+        diagnosis = examine(DATA, None, name)
+        counts = dict.fromkeys(("warning", "note"), 0)
+        for finding in diagnosis.findings:
+            counts[finding.severity] = counts.get(finding.severity, 0) + 1
+        teller.say(
+            "doctor",
+            f"{counts['warning']} warnings, {counts['note']} notes  (sensorium doctor {DATA})",
+        )
+        run = pretrain(
+            DATA, recipes.load(name, "tiny", seed=seed), out=out, device=device, watcher=teller
+        )
+    run.index()
+    show(run, console)
+    return run
+
+
+def _recipe(teller: Teller) -> str:
+    """`lit` where its towers can be had, else `clip` from scratch, saying why."""
+    for name in recipes.load("lit").prepare.values():
+        tower = name["use"]
+        if towers.available(tower):
+            continue
+        try:
+            towers.fetch(tower, lambda line: teller.say("fetch", line))
+        except UserError as error:
+            teller.say("fetch", "; ".join(error.lines))
+            teller.say(
+                "instead", "no frozen towers: training clip from scratch, expect far lower scores"
+            )
+            return "clip"
+    return "lit"
+
+
+def show(run: Run, console: Console) -> None:
+    """Three searches, the scores, the verdict, the page, and what to try next."""
+    for query in QUERIES:
+        found = run.search(query, k=3)
+        names = ", ".join(str(row.get("text") or row["key"]) for row in found)
+        console.print(rail("search", f"{query:<24}{names}"))
+    page = run.report()
+    scores = json.loads((run.folder / "evaluation" / "test.json").read_text())
+    for line in score_lines(scores, console):
+        console.print(line)
+    if said := verdict(scores):
+        console.print(said, style="bold", markup=False)
+    console.print(rail("report", str(page)))
+    console.print(rail("yours", "sensorium doctor FOLDER"))
+    console.print(rail("", "sensorium pretrain FOLDER --out runs/mine"))
+    console.print(rail("", 'sensorium search runs/mine "a dog on a beach"'))

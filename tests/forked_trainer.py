@@ -1,0 +1,116 @@
+"""Trains, kills and resumes in forks of one process that has torch loaded.
+
+    python forked_trainer.py DATA WORK KILLS SEED [SETTING=VALUE ...]
+
+Prints one JSON object per finished run: {"kills": n, "state": SHA-256 of weights and optimiser,
+"order": ..., "scores": ...}; the first is the uninterrupted run. Run by test_resume.py.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork must not inherit a pool of threads
+
+import torch
+
+torch.set_num_threads(1)
+
+from conftest import TINY  # noqa: E402
+
+from sensorium import checkpoint  # noqa: E402
+from sensorium.pretraining import pretrain, resume  # noqa: E402
+from sensorium.run import Run  # noqa: E402
+
+PER_RUN = 6  # kills of one run before it may finish
+
+
+def work(data: Path, out: Path, options: dict) -> None:
+    """Begins the run, or goes on with it; what a user would type after a crash."""
+    if (out / "run.json").exists():
+        resume(out)
+    else:
+        pretrain(data, "clip", out=out, size="tiny", overrides=list(TINY), **options)
+
+
+def forked(data: Path, out: Path, options: dict) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work(data, out, options)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def told(out: Path) -> dict:
+    """What must be equal to the bit."""
+    run = Run.open(out)
+    steps = run.info["plan"]["steps"]
+    found = checkpoint.load(out / "checkpoints", steps)
+    digest = hashlib.sha256()
+
+    def add(value) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(str((value.dtype, tuple(value.shape))).encode())
+            digest.update(value.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(str(key).encode())
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add(found.state["model"])
+    add(found.state["optimiser"])
+    return {
+        "state": digest.hexdigest(),
+        "order": run.info["order"],
+        "best_step": run.info["best_step"],
+        "log": [json.loads(x) for x in (out / "log.jsonl").read_text().splitlines()],
+        "scores": json.loads((out / "evaluation" / "test.json").read_text()),
+    }
+
+
+def main() -> None:
+    data, place, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
+    options = dict(pair.split("=", 1) for pair in sys.argv[5:])
+    if "workers" in options:
+        options["workers"] = int(options["workers"])
+    rng = random.Random(seed)
+    start = time.monotonic()
+    _, status = os.waitpid(forked(data, place / "whole", options), 0)
+    length = time.monotonic() - start
+    assert status == 0, f"the uninterrupted run failed with {status}"
+    print(json.dumps({"kills": 0, **told(place / "whole")}), flush=True)
+    number = total = 0
+    while total < kills:
+        out, done = place / f"killed-{number}", 0
+        while True:
+            child = forked(data, out, options)
+            if done < PER_RUN and total < kills:
+                # Instants over the whole life of a run: reading, steps, saving, scoring.
+                time.sleep(rng.random() * length / 2)
+                os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
+            if status == 0:
+                break
+            assert os.WIFSIGNALED(status), f"run {number} failed by itself with {status}"
+            done += 1
+            total += 1
+        print(json.dumps({"kills": done, **told(out)}), flush=True)
+        number += 1
+
+
+if __name__ == "__main__":
+    main()
