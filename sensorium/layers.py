@@ -232,9 +232,7 @@ def pack_plan(real: torch.Tensor, lengths: np.ndarray) -> Packing | None:
     target = np.repeat(row * t + start, lengths) + np.arange(total) - firsts
     segment = np.full(rows * t, -1, np.int64)
     segment[target] = np.repeat(np.arange(n), lengths)
-    # `nonzero` would wait for a GPU; the places follow from the CPU copy when it is a prefix of
-    # each row, but not when tokens were dropped, so the general form is used.
-    source = real.flatten().nonzero().flatten()
+    source = real.flatten().nonzero().flatten()  # waits for a GPU, as the lengths already did
     return Packing(
         (n, t),
         source,

