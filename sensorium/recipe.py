@@ -21,7 +21,7 @@ from sensorium.errors import RecipeError, clip, nearest
 
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
-    # the patch shrinks with the picture, so that it keeps its number of patches up to 64.
+    # a picture that shrinks is cut into 8 x 8 patches.
     "tiny": dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
     "small": dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
 }
@@ -226,8 +226,7 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
         if modality in prepared:
             continue
         if "size" in options and options["size"] > bounds["size"]:
-            grid = min(8, options["size"] // options["patch"])
-            options |= {"size": bounds["size"], "patch": bounds["size"] // grid}
+            options |= {"size": bounds["size"], "patch": bounds["size"] // 8}
         for key in ("length", "vocabulary"):
             if key in options:
                 options[key] = min(options[key], bounds[key])

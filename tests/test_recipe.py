@@ -1,0 +1,168 @@
+"""Recipes: complete, typed, every wrong key or value named with its line and the nearest."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorium import shelf
+from sensorium.errors import RecipeError
+from sensorium.recipe import check, load, parse_budget, read_yaml, sized, to_yaml
+
+CLIP = shelf.path("recipes", "clip")
+
+
+def changed(tmp_path, old, new):
+    text = CLIP.read_text()
+    assert old in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace(old, new, 1))
+    return file
+
+
+def test_yaml_reads_back_equal(tmp_path):
+    for name in shelf.names("recipes"):
+        recipe = load(name)
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(to_yaml(recipe))
+        again = load(file)
+        assert again == recipe
+        assert again.hash == recipe.hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "nearest"),
+    [
+        ("space: 512", "spcae: 512", "spcae", "space"),
+        ("space: 512", "space: wide", "space", None),
+        ("space: 512", "space: -1", "space", None),
+        ("weight_decay: 0.2", "weight_deca: 0.2", "optimiser.weight_deca", "weight_decay"),
+        ("use: vision_transformer", "use: vision_transfomer", None, "vision_transformer"),
+        ("temperature: 0.07", "temprature: 0.07", "objectives.0.temprature", "temperature"),
+        ("order: {text: causal}", "order: {text: casual}", "order.text", "causal"),
+        ("order: {text: causal}", "order: {txt: causal}", "txt", "text"),
+        ("budget: 2min", "budget: soon", "budget", None),
+        ("    depth: 12", "    dept: 12", "encoders.image.dept", "depth"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, field, nearest):
+    with pytest.raises(RecipeError) as caught:
+        load(changed(tmp_path, old, new))
+    assert caught.value.field == field
+    assert caught.value.nearest == nearest
+
+
+def test_the_line_is_right(tmp_path):
+    file = changed(tmp_path, "space: 512", "spcae: 512")
+    line = file.read_text().splitlines().index("spcae: 512") + 1
+    with pytest.raises(RecipeError) as caught:
+        load(file)
+    assert (caught.value.file, caught.value.row) == ("mine.yaml", line)
+
+
+def test_wrong_member_values_are_named_when_built():
+    from sensorium.building import build
+
+    recipe = load("clip", "tiny", ["objectives.0.temperature=-1"])
+    with pytest.raises(RecipeError) as caught:
+        build(recipe)
+    assert caught.value.field == "objectives.0.temperature"
+
+
+def test_broken_yaml_names_its_line(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("name: x\nencoders: {image: [\nspace: 3\n")
+    with pytest.raises(RecipeError) as caught:
+        load(file)
+    assert caught.value.row is not None
+    file.write_text("- 1\n")
+    with pytest.raises(RecipeError, match="a mapping"):
+        load(file)
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path / "brokn.yaml")
+    assert caught.value.nearest == "broken.yaml"
+
+
+@pytest.mark.parametrize(
+    "text", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system"]
+)
+def test_yaml_names_no_code(tmp_path, text):
+    file = tmp_path / "evil.yaml"
+    file.write_text(CLIP.read_text().replace("name: clip", f"name: {text}"))
+    with pytest.raises(RecipeError):
+        load(file)
+
+
+@pytest.mark.parametrize("use", ["os.system", "../training", "__init__", 3, None])
+def test_a_member_names_no_code(use):
+    content = read_yaml(CLIP)
+    content["fusion"] = {"use": use}
+    with pytest.raises(RecipeError):
+        check(content)
+
+
+def test_overrides_are_typed_and_refused():
+    told = load(
+        "clip", overrides=["optimiser.learning_rate=1e-3", "encoders.text.depth=2", "seed=4"]
+    )
+    assert told.optimiser.learning_rate == 0.001
+    assert told.encoders["text"]["depth"] == 2
+    assert told.seed == 4
+    for text, nearest in [("optimizer.batch=3", "optimiser"), ("encoders.txt.depth=3", "text"),
+                          ("seeed=1", "seed")]:  # fmt: skip
+        with pytest.raises(RecipeError) as caught:
+            load("clip", overrides=[text])
+        assert caught.value.nearest == nearest
+    for text in ("seed", "=3", "objectives.7.weight=1", "seed.x=1"):
+        with pytest.raises(RecipeError):
+            load("clip", overrides=[text])
+
+
+def test_extends_one_level_and_no_more(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: clip\nname: mine\nencoders: {text: {use: transformer, depth: 3}}\n")
+    mine, clip = load(file), load("clip")
+    assert mine.encoders["text"]["depth"] == 3
+    assert mine.encoders["text"]["width"] == clip.encoders["text"]["width"]
+    assert mine.encoders["image"] == clip.encoders["image"]
+    # another member keeps none of the replaced one's options
+    file.write_text("extends: clip\nname: mine\nencoders: {text: {use: minilm}}\n")
+    assert load(file).encoders["text"] == {"use": "minilm"}
+    file.write_text("extends: clp\nname: mine\n")
+    with pytest.raises(RecipeError) as caught:
+        load(file)
+    assert caught.value.nearest == "clip"
+
+
+@given(st.sampled_from(["tiny", "small"]))
+def test_sizes_only_shrink(size):
+    content = read_yaml(CLIP)
+    smaller = sized(content, size)
+    assert sized(content, "published")["encoders"] == content["encoders"]
+    for modality in ("image", "text"):
+        for key in ("width", "depth", "heads"):
+            assert smaller["encoders"][modality][key] <= content["encoders"][modality][key]
+        encoder = smaller["encoders"][modality]
+        assert encoder["width"] % encoder["heads"] == 0
+    assert smaller["modalities"]["image"]["size"] % smaller["modalities"]["image"]["patch"] == 0
+
+
+def test_frozen_towers_keep_their_input():
+    assert load("lit", "tiny").modalities == load("lit").modalities
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("2min", 120, "seconds"), ("90s", 90, "seconds"), ("1.5h", 5400, "seconds"),
+     ("20k-samples", 20_000, "samples"), ("5-epochs", 5, "epochs"), ("1 epoch", 1, "epochs"),
+     ("300-steps", 300, "steps")],
+)  # fmt: skip
+def test_budgets(text, amount, unit):
+    told = parse_budget(text)
+    assert (told.amount, told.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["", "2", "-2min", "0s", "min", "2 fortnights", "1.2.3s", "nan s"])
+def test_bad_budgets(text):
+    with pytest.raises(RecipeError) as caught:
+        parse_budget(text)
+    assert caught.value.field == "budget"
