@@ -114,8 +114,8 @@ def train(
         progress.order = chained(progress.order, batch.keys)
         line = {"step": progress.step, "split": "train"}
         for name, loss in losses.items():
-            line[name] = float(loss.mean.detach())
-            line[f"{name}/no_skill"] = float(loss.chance)
+            line[name] = loss.mean.item()
+            line[f"{name}/no_skill"] = loss.chance.item()
         files.append_line(folder / "log.jsonl", line)
         watch(progress, line)
 
@@ -136,7 +136,7 @@ def update(
             raise NonFinite(
                 f"objective {name}",
                 expected="a finite loss",
-                found=f"{float(loss.sum)} on records {records}; the update was not applied",
+                found=f"{loss.sum.item()} on records {records}; the update was not applied",
             )
     optimiser.zero_grad(set_to_none=True)
     total.backward()
@@ -147,7 +147,7 @@ def update(
         raise NonFinite(
             "gradient of " + " + ".join(losses),
             expected="a finite norm",
-            found=f"{float(norm)} on records {records}; the update was not applied",
+            found=f"{norm.item()} on records {records}; the update was not applied",
         )
     optimiser.step()
     return losses

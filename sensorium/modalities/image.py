@@ -18,13 +18,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sensorium.errors import DataError, clip
+from sensorium.layouts._header import FORMATS, MAX_PIXELS, SUFFIXES
 from sensorium.records import Blob, Record
 from sensorium.tokens import Tokens
 
 SUMMARY = "still pictures as square patches"
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 200_000_000
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
