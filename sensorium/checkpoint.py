@@ -63,7 +63,7 @@ def _plan(tensors: dict[str, torch.Tensor]) -> tuple[bytes, list[torch.Tensor], 
         tensor = tensors[name]
         start, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {
-            "dtype": manifest.CODES[tensor.dtype],
+            "dtype": manifest.CODES[manifest.dtype(tensor)],
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
@@ -123,7 +123,7 @@ def save(
         "recipe": recipe_hash,
         "files": {},
         "tensors": {
-            name: {"dtype": str(t.dtype).removeprefix("torch."), "shape": list(t.shape)}
+            name: {"dtype": manifest.dtype(t), "shape": list(t.shape)}
             for name, t in packer.tensors.items()
         },
         "state": tree,

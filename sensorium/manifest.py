@@ -17,29 +17,30 @@ import re
 import stat
 import struct
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sensorium.errors import RunError, clip
+
+if TYPE_CHECKING:  # reading a manifest needs no torch: what is wrong with one is told at once
+    import torch
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 64 << 20  # bytes; a published model's is under 2 MB
 DEPTH = 64  # of nested dicts and lists in a state
 
-CODES = {  # torch dtype -> safetensors' name of it
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
+CODES = {  # a torch dtype's name -> safetensors' name of it
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in CODES}
 FILE = re.compile(r"([a-z][a-z0-9_]{0,63})\.safetensors\Z")
 _BITS = re.compile(r"[0-9a-f]{16}\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
@@ -48,6 +49,11 @@ _SEAL = b',\n "sha256": "'  # before the manifest's own hash, which covers every
 
 class Damaged(RunError):
     """A checkpoint that is not whole: truncated, altered, or its manifest says what cannot be."""
+
+
+def dtype(tensor: torch.Tensor) -> str:
+    """A tensor's dtype by name: a key of `CODES`, or one that no file can hold."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 class Packer:
@@ -63,6 +69,8 @@ class Packer:
         Raises:
             TypeError: it is none of the things that a state may hold; names the place.
         """
+        import torch
+
         if len(place) > DEPTH:
             raise TypeError(f"{self._at(place)}: a state is at most {DEPTH} levels deep")
         if isinstance(value, torch.Tensor):
@@ -95,15 +103,17 @@ class Packer:
         return "state " + ".".join(str(part) for part in place)
 
     def _name(self, tensor: torch.Tensor, place: tuple[str | int, ...]) -> str:
+        import torch
+
         dense = tensor.layout == torch.strided and not tensor.is_quantized
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or not dense or tensor.is_meta:
             raise TypeError(
                 f"{self._at(place)}: expected a dense tensor with values, found "
                 f"{type(tensor).__name__} {tensor.layout} on {tensor.device}; gather it first"
             )
-        if tensor.dtype not in CODES:
+        if dtype(tensor) not in CODES:
             raise TypeError(
-                f"{self._at(place)}: expected one of {', '.join(DTYPES)}, found {tensor.dtype}"
+                f"{self._at(place)}: expected one of {', '.join(CODES)}, found {tensor.dtype}"
             )
         lies = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and lies in self._names:
@@ -226,10 +236,10 @@ def read(file: Path) -> dict:
         part = name.partition("/")[0]
         if f"{part}.safetensors" not in manifest["files"] or type(entry) is not dict:
             raise Damaged(file=file, field="tensors", expected="PART/NAME", found=clip(name))
-        dtype = entry.get("dtype")
-        if not isinstance(dtype, str) or dtype not in DTYPES:
+        told = entry.get("dtype")
+        if not isinstance(told, str) or told not in CODES:
             raise Damaged(
-                file=file, field=name, expected="dtype " + ", ".join(DTYPES), found=clip(dtype)
+                file=file, field=name, expected="dtype " + ", ".join(CODES), found=clip(told)
             )
         shape = entry.get("shape")
         if type(shape) is not list or any(type(side) is not int or side < 0 for side in shape):

@@ -57,7 +57,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 @st.composite
 def tensors(draw):
     """Any dtype, any bytes (NaN payloads too), 0-dim and zero-size, contiguous or transposed."""
-    dtype = draw(st.sampled_from(list(manifest.CODES)))
+    dtype = getattr(torch, draw(st.sampled_from(list(manifest.CODES))))
     shape = draw(st.lists(st.integers(0, 3), max_size=3))
     size = int(np.prod(shape)) * dtype.itemsize
     data = draw(st.binary(min_size=size, max_size=size))
