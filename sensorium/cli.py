@@ -169,8 +169,11 @@ def pretrain(
 
 
 @app.command()
-def resume(run: RunDir, device: Annotated[str | None, typer.Option()] = None) -> None:
+def resume(
+    run: RunDir, device: Annotated[str | None, typer.Option()] = None, shelf: Shelf = None
+) -> None:
     """Continue an interrupted run, bit for bit as if it had not stopped."""
+    _shelves(shelf)
     from sensorium.run import Run
 
     Run.open(run)
@@ -206,8 +209,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     json: Json = False,
     device: Device = "cpu",
+    shelf: Shelf = None,
 ) -> None:
     """Retrieval both ways, with interval, protocol and controls."""
+    _shelves(shelf)
     from sensorium.run import Run
 
     opened = Run.open(run, device)
@@ -237,8 +242,10 @@ def index(
     run: RunDir,
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA_HELP)] = None,
     device: Device = "cpu",
+    shelf: Shelf = None,
 ) -> None:
     """Embed a data set for search; adds only what is new."""
+    _shelves(shelf)
     from sensorium.run import Run
     from sensorium.terminal import rail
 
@@ -266,8 +273,10 @@ def search(
     ] = None,
     json: Json = False,
     device: Device = "cpu",
+    shelf: Shelf = None,
 ) -> None:
     """Find records by words, by a picture, or like another record."""
+    _shelves(shelf)
     filters = {}
     for text in where or []:
         name, sign, value = text.partition("=")
@@ -297,8 +306,10 @@ def match(
     words: Annotated[str, typer.Argument(help="Words that may fit it.")],
     json: Json = False,
     device: Device = "cpu",
+    shelf: Shelf = None,
 ) -> None:
     """How well a picture and words fit, beside pairs that are known to be right and wrong."""
+    _shelves(shelf)
     from sensorium.run import Run
 
     told = Run.open(run, device).match(file, words)
@@ -321,8 +332,9 @@ def match(
 
 
 @app.command()
-def report(run: RunDir) -> None:
+def report(run: RunDir, shelf: Shelf = None) -> None:
     """Write the run's report page again."""
+    _shelves(shelf)
     from sensorium.run import Run
     from sensorium.terminal import rail
 
