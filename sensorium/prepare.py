@@ -86,12 +86,13 @@ class Reader:
         return self.modality.read(value, name)
 
     @torch.inference_mode()
-    def encode(self, contents: list[Any]) -> np.ndarray:
+    def encode(self, contents: list[Any], fill: bool = True) -> np.ndarray:
         """The tower's pooled features, float32 [items, 1, c].
 
-        Items of one length (texts: to the next multiple of 8 tokens) are encoded `_CHUNK` at a time, a
-        short chunk filled up with repeats: what an item gives never depends on its company, so
-        the cache is exact to the bit whatever was prepared together.
+        Items of one length (texts: to the next multiple of 8 tokens) are encoded `_CHUNK` at a
+        time, a short chunk filled up with repeats: what an item gives never depends on its company,
+        so the cache is exact to the bit whatever was prepared together. Without `fill` a single
+        item costs a thirtieth and may differ in the last bits.
         """
         rows = [self.modality.tokens(content, None) for content in contents]
         by_length: dict[int, list[int]] = {}
@@ -102,7 +103,7 @@ class Reader:
         for length, members in sorted(by_length.items()):
             for start in range(0, len(members), _CHUNK):
                 chunk = members[start : start + _CHUNK]
-                filled = chunk + [chunk[-1]] * (_CHUNK - len(chunk))
+                filled = chunk + [chunk[-1]] * (_CHUNK - len(chunk) if fill else 0)
                 batch = single(self.name, collate([rows[at] for at in filled], length))
                 state = self.tower.embed(look(self.view, batch.to(self.device)))
                 pooled = self.tower.encode(state).pooled.float().cpu().numpy()
@@ -225,7 +226,7 @@ def one(reader: Reader, value: Any, name: str) -> Column:
     content = reader.read(value, name)
     items: Any = [content]
     if reader.tower is not None:
-        items = reader.encode(items)
+        items = reader.encode(items, fill=False)
     elif not isinstance(content, str):
         items = np.stack(items)
     identity = np.zeros(1, np.int64)
