@@ -9,6 +9,7 @@ Reading a recipe imports no torch: a misspelt key is answered at once. What a me
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -36,14 +37,14 @@ class _Strict(BaseModel):
 class Optimiser(_Strict):
     """AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.98, ge=0, lt=1)
-    epsilon: float = Field(1e-6, gt=0)
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps")
-    clip: float | None = Field(1.0, gt=0, description="largest norm of the whole gradient")
-    batch: int = Field(256, ge=2, description="records a step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.98, ge=0, lt=1)
+    epsilon: float = Field(default=1e-6, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
+    clip: float | None = Field(default=1.0, gt=0, description="largest norm of the whole gradient")
+    batch: int = Field(default=256, ge=2, description="records a step")
 
 
 class Recipe(_Strict):
@@ -64,7 +65,7 @@ class Recipe(_Strict):
     space: int = Field(512, ge=2, description="width of the shared space")
     project: bool = Field(True, description="a linear layer from each encoder into the space")
     objectives: list[dict[str, Any]]
-    optimiser: Optimiser = Field(default_factory=lambda: Optimiser())
+    optimiser: Optimiser = Field(default_factory=Optimiser)
     budget: str = "2min"
     most_epochs: int | None = Field(
         None, ge=1, description="bound on a time budget: more passes only memorise"
@@ -92,6 +93,8 @@ _BUDGET = re.compile(
     r"\s*(-?[\d.]+)\s*(k|m)?[\s-]*(s|sec|seconds|min|minutes|h|hours|samples|epochs?|steps)\s*\Z",
     re.I,
 )
+_MOST = 10_000  # values in one recipe
+_LONGEST = 1e12  # of any unit; what is longer was not meant
 _SECONDS = {"s": 1, "sec": 1, "seconds": 1, "min": 60, "minutes": 60, "h": 3600, "hours": 3600}
 
 
@@ -107,7 +110,7 @@ def parse_budget(text: str) -> Budget:
         amount = float(found[1]) if found else -1.0
     except ValueError:
         amount = -1.0
-    if not found or amount <= 0:
+    if not found or not 0 < amount < _LONGEST:
         raise RecipeError(field="budget", expected=wanted, found=clip(text))
     amount *= {"k": 1_000, "m": 1_000_000}.get((found[2] or "").lower(), 1)
     unit = found[3].lower()
@@ -265,19 +268,53 @@ def read_yaml(file: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        content = _yaml().load(file.read_text(encoding="utf-8"))
+        content = _plain(_yaml().load(file.read_text(encoding="utf-8")), file)
     except OSError as error:
         near = nearest(file.name, [x.name for x in file.parent.glob("*.y*ml")])
         raise RecipeError(file=file, expected="a readable recipe",
                           found=error.strerror or str(error), nearest=near) from None  # fmt: skip
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        found = getattr(error, "problem", None) or str(error)
         row = mark.line + 1 if mark else None
-        raise RecipeError(file=file, row=row, expected="YAML", found=found) from None
+        raise RecipeError(file=file, row=row, expected="YAML", found=_problem(error)) from None
     if not isinstance(content, dict):
         raise RecipeError(file=file, expected="a mapping", found=clip(content))
     return content
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a YAML text, in one line."""
+    if isinstance(error, RecursionError):
+        return "nesting that is too deep"
+    return str(getattr(error, "problem", None) or error).split("\n")[0]
+
+
+def _plain(value: Any, file: Path | None, path: tuple[str, ...] = ()) -> Any:
+    """A copy of what YAML gave, made of mappings, lists, text and numbers only.
+
+    Raises:
+        RecipeError: something else (a date, a set, bytes), or more than `_MOST` values, which a few
+            lines of aliases can stand for.
+    """
+    count = itertools.count(1)
+
+    def copied(value: Any, path: tuple[str, ...]) -> Any:
+        if next(count) > _MOST or len(path) > 20:
+            raise RecipeError(
+                file=file, expected=f"at most {_MOST:,} values, 20 levels deep", found="more"
+            )
+        if isinstance(value, dict):
+            return {str(key): copied(item, (*path, str(key))) for key, item in value.items()}
+        if isinstance(value, list):
+            return [copied(item, (*path, str(at))) for at, item in enumerate(value)]
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        raise RecipeError(
+            file=file, field=".".join(path), expected="text, a number, a list or a mapping",
+            found=f"{type(value).__name__} {clip(value)}: quote it to make it text",
+        )  # fmt: skip
+
+    return copied(value, path)
 
 
 def _line(file: Path | None, path: tuple[str | int, ...]) -> int | None:
@@ -310,7 +347,11 @@ def _explained(
             owner = inner.annotation
     dotted = ".".join(str(x) for x in ([prefix] if prefix else []) + list(path))
     row = _line(file, path)
-    place = {"file": file.name if file and row else None, "row": row, "field": dotted}
+    place: dict[str, Any] = {
+        "file": file.name if file and row else None,
+        "row": row,
+        "field": dotted,
+    }
     if first["type"] == "extra_forbidden":
         valid = list(owner.model_fields)
         return RecipeError(expected="one of " + ", ".join(valid), found=clip(path[-1]),
@@ -358,4 +399,12 @@ def _override(content: dict[str, Any], text: str) -> None:
                               nearest=nearest(key, valid))  # fmt: skip
     if not isinstance(node, dict):
         raise RecipeError(field=path, expected="a key of the recipe", found=clip(text))
-    node[keys[-1]] = _yaml().load(raw)
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        value = _yaml().load(raw)
+    except (YAMLError, RecursionError) as error:
+        raise RecipeError(
+            field=path, expected="a YAML value", found=f"{clip(raw)}: {_problem(error)}"
+        ) from None
+    node[keys[-1]] = _plain(value, None, tuple(keys))
