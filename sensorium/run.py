@@ -28,8 +28,10 @@ from sensorium.records import SPLITS, Record, Records
 if TYPE_CHECKING:
     import numpy as np
 
-    from sensorium.prepare import Column, Reader
+    from sensorium.index import Built
+    from sensorium.prepare import Column, Progress, Reader
     from sensorium.step import Step
+    from sensorium.store import Index
 
 FORMAT = 1
 
@@ -45,7 +47,7 @@ class Run:
     _step: Step | None = field(default=None, repr=False)
     _readers: dict[str, Reader] = field(default_factory=dict, repr=False)
     _records: Records | None = field(default=None, repr=False)
-    _columns: dict[tuple, Any] = field(default_factory=dict, repr=False)
+    _index: Index | None = field(default=None, repr=False)
 
     # --- making and opening ------------------------------------------------------------------
 
@@ -269,11 +271,21 @@ class Run:
             raise unknown("split", split, SPLITS, RunError)
         return evaluate(self, split)
 
-    def index(self, data: str | Path | None = None) -> Any:
-        """Indexes a data set (by default the run's own) for search; adds only what is new."""
+    def index(
+        self,
+        data: str | Path | None = None,
+        progress: Progress | None = None,
+        fields: dict[str, str] | None = None,
+    ) -> Built:
+        """Indexes a data set (by default the run's own) for search; embeds only what is new.
+
+        Raises:
+            DataError: the data cannot be read, or nothing in it can be indexed.
+            RunError: the run has not finished, or another process is indexing.
+        """
         from sensorium.index import build
 
-        return build(self, self.info["data"] if data is None else data)
+        return build(self, self.info["data"] if data is None else data, progress, fields)
 
     def search(
         self,
@@ -282,17 +294,19 @@ class Run:
         image: str | Path | None = None,
         like: str | None = None,
         k: int = 10,
-        where: dict[str, str] | None = None,
+        where: dict[str, Any] | None = None,
+        among: str | None = None,
     ) -> list[dict[str, Any]]:
-        """The k indexed records nearest to words, a picture or a record.
+        """The k indexed records nearest to words, a picture or a record; see `search.search`.
 
         Raises:
-            DataError: none or several of words, image and like are given; an unreadable picture.
-            RunError: nothing is indexed yet.
+            DataError: none or several of words, image and like are given; an unreadable picture;
+                an unknown key, field or modality.
+            RunError: nothing is indexed yet, or it is the index of another run.
         """
-        from sensorium.index import search
+        from sensorium.search import search
 
-        return search(self, words=words, image=image, like=like, k=k, where=where)
+        return search(self, words=words, image=image, like=like, k=k, where=where, among=among)
 
     def match(self, file: str | Path, words: str) -> dict[str, Any]:
         """How well a picture and words fit, beside the run's own right and wrong pairs."""
