@@ -7,6 +7,7 @@ bytes of each picture or text. Another weight or another crop is another key, ne
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -58,7 +59,8 @@ class Reader:
 
     Attributes:
         modality: the object of the shelf `modalities`.
-        tower: the frozen encoder, or None.
+        frozen: the name of its frozen tower, or None.
+        tower: that tower; loaded when first used, which a warm cache never does.
     """
 
     def __init__(self, recipe: Recipe, name: str, device: str = "cpu") -> None:
@@ -66,14 +68,23 @@ class Reader:
         self.name = name
         self.modality = module.Modality(spec)
         self.view = View(name, order=recipe.order.get(name, "full"))
-        self.tower: Any = None
+        self.frozen: str | None = None
         self.device = device
         identity: dict[str, Any] = {"modality": spec.model_dump(mode="json")}
         if name in recipe.prepare:
-            tower = recipe.prepare[name]["use"]
-            self.tower = towers.load(tower, self.modality).to(device)
-            identity["tower"] = [tower, towers.weight_hash(tower)]
+            self.frozen = str(recipe.prepare[name]["use"])
+            identity["tower"] = [self.frozen, towers.weight_hash(self.frozen)]
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    @functools.cached_property
+    def tower(self) -> Any:
+        """The frozen encoder.
+
+        Raises:
+            UserError: it is not in the cache, or damaged.
+        """
+        assert self.frozen is not None, "only some modalities have a tower"
+        return towers.load(self.frozen, self.modality).to(self.device)
 
     def digest(self, value: Any) -> bytes:
         """16 bytes that name the content of one item."""
@@ -194,7 +205,7 @@ def column(
             if item is not None and item != "":
                 values.append(item)
                 owner.append(position)
-    whole = reader.tower is None and reader.name == "text"
+    whole = reader.frozen is None and reader.name == "text"
     kept = None if whole else Kept(cache.folder("features") / reader.key)
     contents, digests, rejected = _read_all(
         reader, kept, values, [records[at] for at in owner], field, progress
@@ -204,8 +215,7 @@ def column(
     for item, at in enumerate(good):
         index[owner[at]].append(item)
     identity = np.array(
-        [int.from_bytes(digests[at][:8], "little") >> 1 for at in good],
-        np.int64,  # type: ignore[index]
+        [int.from_bytes((digests[at] or b"")[:8], "little") >> 1 for at in good], np.int64
     )
     items: np.ndarray | list[str]
     if kept is None:
@@ -214,7 +224,7 @@ def column(
         items = kept.get([digests[at] for at in good])  # type: ignore[misc]
     else:
         items = np.zeros((0, 1, 1), np.float32)
-    return Column(reader.name, items, index, identity, reader.tower is not None), rejected
+    return Column(reader.name, items, index, identity, reader.frozen is not None), rejected
 
 
 def one(reader: Reader, value: Any, name: str) -> Column:
@@ -225,12 +235,12 @@ def one(reader: Reader, value: Any, name: str) -> Column:
     """
     content = reader.read(value, name)
     items: Any = [content]
-    if reader.tower is not None:
+    if reader.frozen is not None:
         items = reader.encode(items, fill=False)
     elif not isinstance(content, str):
         items = np.stack(items)
     identity = np.zeros(1, np.int64)
-    return Column(reader.name, items, [[0]], identity, reader.tower is not None)
+    return Column(reader.name, items, [[0]], identity, reader.frozen is not None)
 
 
 def _read_all(
@@ -258,7 +268,7 @@ def _read_all(
     def flush() -> None:
         if kept is not None and waiting:
             given = list(waiting.values())
-            ready = reader.encode(given) if reader.tower is not None else np.stack(given)
+            ready = reader.encode(given) if reader.frozen is not None else np.stack(given)
             kept.add(list(waiting), ready)
             waiting.clear()
 

@@ -205,12 +205,22 @@ def load(name: str, modality: Any) -> Any:
     Raises:
         UserError: no such tower, not in the cache, damaged, or the modality does not suit it.
     """
-    import torch
+    import torch.overrides
     from safetensors.torch import load as read
 
     module = shelf.load("encoders", _tower(name).name)
     weights = read(_verified(name, WEIGHTS))
-    with torch.device("meta"):  # no initial weights: they would be replaced at once
+
+    class NoDraws(torch.overrides.TorchFunctionMode):
+        """Draws nothing: PyTorch would import its compiler to do so on the meta device (1 s)."""
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **kwargs)
+
+    with torch.device("meta"), NoDraws():  # initial weights would be replaced at once
         encoder = module.Encoder(module.Spec(), modality)
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval().requires_grad_(False)
