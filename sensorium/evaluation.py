@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import conse, draws, files
+from sensorium import conse, controls, draws, files
 from sensorium.building import views
 from sensorium.errors import RunError
 from sensorium.loading import gather
@@ -119,11 +119,19 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     vectors = {name: run.embed(name, column) for name, column in columns.items()}
     shape = (len(columns["text"].items), len(columns["image"].items))
     baseline = conse.similarity(run, asked, shape)
+    control = controls.load(run)
+    dealt = None
+    if control is not None:
+        dealt = {
+            name: embed(control, run.recipe, run.reader(name), column, run.device)
+            for name, column in columns.items()
+        }
     scores = []
     for query, pool in (("text", "image"), ("image", "text")):
         problem = pairs(columns[query], columns[pool])
         table = vectors[query] @ vectors[pool].T
-        scores += _scores(run, split, query, pool, problem, table, baseline)
+        shuffled = None if dealt is None else dealt[query] @ dealt[pool].T
+        scores += _scores(run, split, query, pool, problem, table, baseline, shuffled)
     (run.folder / "evaluation").mkdir(exist_ok=True)
     files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores
@@ -137,12 +145,17 @@ def _scores(
     problem: Pairs,
     table: NDArray,
     baseline: NDArray | str,
+    shuffled_table: NDArray | None,
 ) -> list[dict[str, Any]]:
     n = len(np.unique(problem.left_owner))
     found = retrieval.rank(table, problem.right)
-    # The partners of the pool dealt out anew: what the same vectors find by luck and hubs.
-    dealt = draws.order(len(problem.right_owner), run.recipe.seed, "shuffled partner", split)
-    shuffled = retrieval.rank(table[:, dealt], problem.right)
+    how = "the same training on partners dealt out anew"
+    if shuffled_table is None:
+        # Not trained: the pool dealt out anew, what the same vectors find by luck and hubs.
+        how = "answers dealt out anew at evaluation"
+        order = draws.order(len(problem.right_owner), run.recipe.seed, "shuffled partner", split)
+        shuffled_table = table[:, order]
+    shuffled = retrieval.rank(shuffled_table, problem.right)
     conse_ranks = None
     if not isinstance(baseline, str):
         turned = baseline if query == "text" else baseline.T
@@ -165,11 +178,11 @@ def _scores(
 
     scores = []
     for k in retrieval.CUTS:
-        controls: dict[str, Any] = {
+        beside: dict[str, Any] = {
             "conse": measured(conse_ranks.recall(k))
             if conse_ranks
             else {"value": None, "reason": baseline},
-            "partner_shuffled": measured(shuffled.recall(k)),
+            "partner_shuffled": measured(shuffled.recall(k)) | {"how": how},
             "chance": {"value": retrieval.chance(problem.right, k), "interval": "exact"},
         }
         score = measured(found.recall(k))
@@ -180,7 +193,7 @@ def _scores(
                 "metric": f"recall@{k}",
                 **score,
                 "protocol": protocol,
-                "controls": controls,
+                "controls": beside,
             }
         )
     return scores

@@ -16,8 +16,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sensorium import draws, files, optimiser, reading, shelf
-from sensorium.errors import DataError
+from sensorium import (
+    building,
+    controls,
+    devices,
+    draws,
+    files,
+    optimiser,
+    reading,
+    shelf,
+    towers,
+)
+from sensorium.errors import DataError, UserError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches, gather
 from sensorium.prepare import Column, column
@@ -80,11 +90,15 @@ def pretrain(
         device: `cpu`, `cuda`, `mps`.
         watcher: who is told how it goes.
 
+    Frozen towers that the recipe names are fetched where they are not in the cache.
+
     Raises:
-        UserError: the data, the recipe or the run directory is not as expected.
+        UserError: the data, the recipe, the device or the run directory is not as expected, or a
+            tower cannot be fetched. A run that could not begin leaves no files.
         Stopped: SIGTERM or SIGINT; everything is saved.
     """
     watcher = watcher or Silent()
+    devices.check(device)
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, size, overrides, budget=budget, seed=seed)
     began = time.monotonic()
@@ -92,8 +106,11 @@ def pretrain(
     if (out / "run.json").exists():
         refuse_used(out)
     records = data if isinstance(data, Records) else reading.read(data, fields)
+    _refuse_missing(recipe, records)
+    _fetch_towers(recipe, watcher)
+    with torch.device("meta"):  # a wrong value in the recipe is told before anything is written
+        building.build(recipe)
     with files.claim(out):
-        _refuse_missing(recipe, records)
         watcher.say("data", _data_line(records))
         run = Run.create(
             out,
@@ -107,22 +124,30 @@ def pretrain(
             },
         )
         run.device = device
-        _train(run, records, watcher, began)
+        try:
+            _train(run, records, watcher, began)
+        except DataError:
+            if not (run.folder / "log.jsonl").exists():  # before the first step: nothing to resume
+                run.withdraw()
+            raise
     return _scored(run)
 
 
 def resume(folder: str | Path, watcher: Watcher | None = None, device: str | None = None) -> Run:
-    """Continues an interrupted run, bit for bit as if it had not stopped.
+    """Continues an interrupted run, bit for bit as if it had not stopped; a finished one is left.
 
     Raises:
-        RunError: no run there, in use, finished, or damaged.
+        RunError: no run there, in use, or damaged.
         DataError: its data is not where it was.
+        UserError: the device that it ran on is not here, and no other is given.
     """
     watcher = watcher or Silent()
     run = Run.open(folder)
-    run.device = device or run.info["environment"]["device"]
+    run.device = devices.check(device or run.info.get("environment", {}).get("device", "cpu"))
     with files.claim(run.folder):
-        if run.info.get("best_step") is None:
+        if (best := run.info.get("best_step")) is not None:
+            watcher.say("finished", f"{run.folder} is trained already; its best step is {best:,}")
+        else:
             begun = (run.folder / "splits.json").exists()
             records = run.records() if begun else reading.read(run.info["data"], run.info["fields"])
             _train(run, records, watcher, time.monotonic())
@@ -193,6 +218,8 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
             stopping,
             run.device,
         )
+    if controls.cheap(run):
+        controls.train_shuffled(run, records, columns, plan.steps, watcher)
     run.note(
         best_step=progress.best_step,
         best_score=progress.best_score,
@@ -216,6 +243,10 @@ def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
                 expected="at most 10 % of records that cannot be read",
                 found=f"{len(bad)} of {len(records)}; first: {bad[0]}",
                 see=f"sensorium doctor {records.name}",
+            )
+        if bad:
+            watcher.say(
+                "aside", f"{len(bad):,} of {len(records):,} cannot be read; first: {bad[0]}"
             )
         known = {str(x) for x in records.rejected}
         records.rejected += [x for x in bad if str(x) not in known]
@@ -374,6 +405,25 @@ def _keyed_subset(records: Records, count: int) -> list[str]:
         )
         kept += keys[: max(10, round(share * len(keys)))]
     return kept
+
+
+def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
+    """Puts the recipe's frozen towers into the cache where they are not; each step is told.
+
+    Raises:
+        UserError: one cannot be had; says both ways out.
+    """
+    for part in recipe.prepare.values():
+        try:
+            towers.fetch(part["use"], lambda line: watcher.say("fetch", line))
+        except UserError as error:
+            raise UserError(
+                f"recipe {recipe.name} needs the tower {part['use']}: {error.what}",
+                expected=error.expected,
+                found=error.found,
+                see=f"{error.see or 'sensorium cache fetch'}, where there is a network; "
+                "or --recipe clip, which needs no tower",
+            ) from None
 
 
 def _refuse_missing(recipe: Recipe, records: Records) -> None:
