@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import platform
@@ -231,12 +232,8 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
 def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
     columns = {}
     for name in run.recipe.modalities:
-        made, bad = column(
-            run.reader(name),
-            records.records,
-            run.fields[name],
-            lambda done, total, name=name: watcher.progress(f"read {name}", done, total),
-        )
+        tell = functools.partial(watcher.progress, f"read {name}")
+        made, bad = column(run.reader(name), records.records, run.fields[name], tell)
         if len(bad) > 0.1 * len(records):
             raise DataError(
                 file=records.name,
@@ -355,12 +352,12 @@ def calibrate(
         steps = max(EVALUATIONS, int(left / (each * 1.1)))
         why |= {"seconds_a_step": each, "seconds_left": left}
     else:
-        steps = {
+        amount = {
             "samples": budget.amount / size,
             "epochs": budget.amount * records / size,
             "steps": budget.amount,
         }[budget.unit]
-        steps = max(1, round(steps))
+        steps = max(1, round(amount))
     if recipe.most_epochs is not None and budget.unit == "seconds":
         most = max(EVALUATIONS, round(recipe.most_epochs * records / size))
         if steps > most:
@@ -460,7 +457,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT ask to stop instead of killing; a second one kills as usual."""
     told: list[int] = []
     wanted = [signal.SIGTERM, signal.SIGINT]
-    before = {}
+    before: dict[int, Any] = {}
 
     def tell(number: int, frame: Any) -> None:
         told.append(number)

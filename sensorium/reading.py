@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sensorium import shelf, splits
 from sensorium.errors import DataError, clip, nearest, unknown
+from sensorium.layouts import _header
 from sensorium.records import Blob, Record, Records, Rejected, Value
 
 LEAST = 10  # usable records; fewer cannot give three splits that mean anything
@@ -48,6 +49,8 @@ def read(
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
             records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal.
     """
+    if not str(data).strip():
+        raise DataError("data", expected="a data set's name or a path", found="an empty text")
     _check_modalities(str(data), fields)
     path = Path(data).expanduser()
     if str(data) in shelf.names("datasets"):
@@ -93,7 +96,13 @@ def choose(path: Path) -> str:
         DataError: the path does not exist (names a sibling that does), is an empty folder, or
             fits no layout.
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        raise DataError(
+            f"no data at {clip(str(path))}", expected="a path", found=clip(str(error))
+        ) from None
+    if not there:
         _missing(path)
     if path.is_dir() and not any(path.iterdir()):
         raise DataError(file=path, expected="pictures with captions", found="an empty folder")
@@ -108,7 +117,18 @@ def choose(path: Path) -> str:
             expected=f"one of {known}",
             found=", ".join(sorted(p.name for p in path.iterdir())[:5]),
         )
-    raise DataError(f"no layout fits {path}", expected=f"one of {known}", found=clip(path.name))
+    raise DataError(f"no layout fits {path}", expected=f"one of {known}",
+                    found=f"{path.name}: {_begins(path)}")  # fmt: skip
+
+
+def _begins(path: Path) -> str:
+    """What a file holds, by its first bytes."""
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            head = stream.read(_header.HEAD)
+    except OSError as error:
+        return error.strerror or str(error)
+    return _header.what(head) if head else "an empty file"
 
 
 def _table_of(folder: Path) -> Path | None:

@@ -64,7 +64,7 @@ class Recipe(_Strict):
     fusion: dict[str, Any] = Field(default_factory=lambda: {"use": "none"})
     space: int = Field(512, ge=2, description="width of the shared space")
     project: bool = Field(True, description="a linear layer from each encoder into the space")
-    objectives: list[dict[str, Any]]
+    objectives: list[dict[str, Any]] = Field(min_length=1)
     optimiser: Optimiser = Field(default_factory=Optimiser)
     budget: str = "2min"
     most_epochs: int | None = Field(
@@ -178,6 +178,11 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
                 expected="a modality of the recipe: " + ", ".join(recipe.modalities),
                 found=modality, nearest=nearest(modality, recipe.modalities),
             )  # fmt: skip
+    if missing := [name for name in recipe.modalities if name not in recipe.encoders]:
+        raise RecipeError(
+            file=place and place.name, field=f"encoders.{missing[0]}",
+            expected=f"an encoder for the modality {missing[0]}", found="none",
+        )  # fmt: skip
     members = [
         *(("modalities", f"modalities.{m}", x) for m, x in recipe.modalities.items()),
         *(("encoders", f"prepare.{m}", x) for m, x in recipe.prepare.items()),

@@ -15,15 +15,17 @@ report.html
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import __version__, files
-from sensorium.errors import RunError, clip, nearest
+from sensorium import __version__, devices, files
+from sensorium.errors import DataError, RecipeError, RunError, clip, nearest, unknown
+from sensorium.layouts._header import Unusable, look
 from sensorium.recipe import Recipe, check, to_yaml
-from sensorium.records import SPLITS, Record, Records
+from sensorium.records import SPLITS, Blob, Record, Records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,42 +82,51 @@ class Run:
 
         Raises:
             RunError: no run there, a newer format, or its files contradict each other.
+            UserError: no such device.
         """
         folder = Path(folder)
         file = folder / "run.json"
-        if not file.exists():
-            siblings = [x.name for x in folder.parent.glob("*") if (x / "run.json").exists()]
-            near = nearest(folder.name, siblings)
-            raise RunError(
-                file=folder,
-                expected="a run directory (with run.json)",
-                found="nothing" if not folder.exists() else "none",
-                nearest=None if near is None else str(folder.parent / near),
-            )
-        try:
-            info = json.loads(file.read_text())
-            version, content = info["format"], info["recipe"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(file=file, expected="a run's JSON", found=clip(str(error))) from None
-        if version > FORMAT:
+        if not file.is_file():
+            raise _no_run(folder)
+        info = read_json(file, "a run's JSON")
+        kinds = dict(format=int, recipe=dict, recipe_hash=str, data=str, fields=dict)
+        for name, kind in kinds.items():
+            if type(info.get(name)) is not kind:
+                raise RunError(file=file, field=name, expected=kind.__name__,
+                               found=clip(info[name]) if name in info else "nothing")  # fmt: skip
+        if info["format"] > FORMAT:
             raise RunError(
                 file=file,
                 expected=f"run format up to {FORMAT}",
-                found=f"{version}, written by sensorium {info.get('sensorium')}",
+                found=f"{info['format']}, written by sensorium {info.get('sensorium')}",
+                see="pip install --upgrade sensorium",
             )
-        recipe = check(content)
+        try:
+            recipe = check(info["recipe"])
+        except RecipeError as error:
+            raise RunError(
+                f"its recipe: {error.what}", file=file, expected=error.expected,
+                found=error.found, nearest=error.nearest,
+                see="--shelf PACKAGE, if the run was trained with shelves of your own",
+            ) from None  # fmt: skip
         if recipe.hash != info["recipe_hash"]:
             raise RunError(
                 file=file,
                 expected=f"the recipe that the run began with ({info['recipe_hash'][:12]})",
                 found=f"another one ({recipe.hash[:12]})",
             )
-        return cls(folder, recipe, info, device)
+        return cls(folder, recipe, info, devices.check(device))
 
     def note(self, **facts: Any) -> None:
         """Adds facts to run.json."""
         self.info.update(facts)
         files.write_json(self.folder / "run.json", self.info)
+
+    def withdraw(self) -> None:
+        """Deletes what was written before training, for a run that could not begin; no more."""
+        for name in ("run.json", "recipe.yaml", "splits.json", "rejected.jsonl"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "modalities", ignore_errors=True)
 
     # --- what it was trained on ---------------------------------------------------------------
 
@@ -134,7 +145,7 @@ class Run:
             from sensorium import reading
 
             records = reading.read(self.info["data"], self.info["fields"])
-            splits = json.loads((self.folder / "splits.json").read_text())
+            splits = read_json(self.folder / "splits.json", "record keys with their splits")
             # Records that came later belong to no split of this run.
             records.records = [
                 replace(record, split=splits[record.key])
@@ -177,11 +188,10 @@ class Run:
             RecipeError: the recipe has no such modality.
         """
         if modality not in self._readers:
-            from sensorium.errors import unknown
-            from sensorium.prepare import Reader
-
             if modality not in self.recipe.modalities:
                 raise unknown("modality of this run", modality, self.recipe.modalities)
+            from sensorium.prepare import Reader
+
             reader = Reader(self.recipe, modality, self.device)
             place = self.folder / "modalities" / modality
             if place.is_dir():
@@ -264,11 +274,10 @@ class Run:
         Raises:
             RunError: no such split.
         """
-        from sensorium.errors import unknown
-        from sensorium.evaluation import evaluate
-
         if split not in SPLITS:
             raise unknown("split", split, SPLITS, RunError)
+        from sensorium.evaluation import evaluate
+
         return evaluate(self, split)
 
     def index(
@@ -304,12 +313,21 @@ class Run:
                 an unknown key, field or modality.
             RunError: nothing is indexed yet, or it is the index of another run.
         """
+        if image is not None:
+            refuse_unreadable(image)  # before torch loads
         from sensorium.search import search
 
         return search(self, words=words, image=image, like=like, k=k, where=where, among=among)
 
     def match(self, file: str | Path, words: str) -> dict[str, Any]:
-        """How well a picture and words fit, beside the run's own right and wrong pairs."""
+        """How well a picture and words fit, beside the run's own right and wrong pairs.
+
+        Raises:
+            DataError: the file is no picture, or there is nothing in the words.
+        """
+        refuse_unreadable(file)
+        if not words.strip():
+            raise DataError("match", expected="words", found="none")
         from sensorium.evaluation import match
 
         return match(self, file, words)
@@ -325,6 +343,61 @@ class Run:
         from sensorium.report import write
 
         return write(self)
+
+
+def read_json(file: Path, what: str) -> dict[str, Any]:
+    """The JSON object of one of a run's files.
+
+    Raises:
+        RunError: it is missing, unreadable, or something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(file=file, expected=what, found=error.strerror or str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(file=file, expected=what, found=clip(str(error))) from None
+    if not isinstance(content, dict):
+        raise RunError(file=file, expected=what, found=clip(content))
+    return content
+
+
+def _no_run(folder: Path) -> RunError:
+    """The error for a folder that is no run, with the nearest that is: beside it, or in runs/."""
+    places = [folder.parent, *([Path("runs")] if folder.parent == Path() else [])]
+    runs = {x.name: x for place in places for x in place.glob("*") if (x / "run.json").exists()}
+    near = nearest(folder.name, runs)
+    return RunError(
+        file=folder,
+        expected="a run directory (with run.json)",
+        found="a folder without one" if folder.is_dir()
+        else "a file" if folder.exists() else "nothing",
+        nearest=None if near is None else str(runs[near]),
+    )  # fmt: skip
+
+
+def refuse_unreadable(file: str | Path | Blob) -> None:
+    """Raises a DataError where a picture to ask with is missing (names the nearest file) or none.
+
+    Looks at the header only; what is damaged behind it is told when it is decoded.
+    """
+    if isinstance(file, Blob):
+        return
+    path = Path(file)
+    try:
+        with open(path, "rb") as stream:
+            look(stream)
+    except Unusable as reason:
+        raise DataError(str(reason), file=path) from None
+    except OSError as error:
+        beside = [x.name for x in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, beside) if isinstance(error, FileNotFoundError) else None
+        raise DataError(
+            file=path,
+            expected="a picture",
+            found=error.strerror or str(error),
+            nearest=None if near is None else str(path.parent / near),
+        ) from None
 
 
 def refuse_used(folder: Path) -> None:

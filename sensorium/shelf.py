@@ -12,11 +12,12 @@ import ast
 import functools
 import importlib
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
 
-from sensorium.errors import RecipeError, UserError, unknown
+from sensorium.errors import RecipeError, UserError, nearest, unknown
 
 SHELVES = (
     "layouts",
@@ -33,9 +34,28 @@ _packages: list[str] = ["sensorium"]
 
 
 def add_package(package: str) -> None:
-    """Put a user's installed package of shelves beside ours. Ours win where names are equal."""
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"no package called {package!r}", expected="an importable package")
+    """Put a user's installed package of shelves beside ours. Ours win where names are equal.
+
+    Raises:
+        UserError: no such package, or none of its folders is a shelf.
+    """
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # its parent is missing, or broken; or it is no name
+        spec = None
+    if spec is None:
+        raise UserError(
+            f"no package called {package!r}",
+            expected="an importable package, e.g. a folder with __init__.py on PYTHONPATH",
+            nearest=nearest(package, [module.name for module in pkgutil.iter_modules()]),
+        )
+    places = [Path(place) for place in spec.submodule_search_locations or []]
+    if not any((place / shelf).is_dir() for place in places for shelf in SHELVES):
+        raise UserError(
+            f"package {package}",
+            expected="a folder for each of its shelves, called " + ", ".join(SHELVES),
+            found="none of them",
+        )
     if package not in _packages:
         _packages.append(package)
 

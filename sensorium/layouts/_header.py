@@ -1,7 +1,8 @@
 """Is this a picture, and how large? Answered from the first bytes, without decoding or torch.
 
 The formats and the limit hold for `modalities/image.py` too; here they cost some 20 microseconds a
-file, so that a hundred thousand rows read in seconds. What a header cannot show (a truncated picture) is found when the picture is decoded.
+file, so that a hundred thousand rows read in seconds. What a header cannot show (a truncated
+picture) is found when the picture is decoded.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def look(stream: BinaryIO) -> tuple[str, int, int]:
     except (struct.error, IndexError, EOFError):
         raise Unusable("expected a picture, found one that ends within its header") from None
     if found is None:
-        raise Unusable(f"expected a picture ({', '.join(FORMATS)}), found {_what(head)}")
+        raise Unusable(f"expected a picture ({', '.join(FORMATS)}), found {what(head)}")
     kind, width, height = found
     if width < 1 or height < 1:
         raise Unusable(f"expected a picture, found a {kind} header of {width} x {height} pixels")
@@ -147,7 +148,7 @@ def _tiff(stream: BinaryIO, start: int) -> tuple[str, int, int]:
     return "TIFF", picture.width, picture.height
 
 
-def _what(head: bytes) -> str:
+def what(head: bytes) -> str:
     """A few words for bytes that are no picture we read."""
     if head[4:8] == b"ftyp":
         kind = "AVIF" if head[8:12] in (b"avif", b"avis") else "HEIC or MP4"
