@@ -102,6 +102,9 @@ def demo(
     device: Device = "cpu",
 ) -> None:
     """The main job on the drawings that come along: examine, train, score, search, report."""
+    from sensorium import devices
+
+    devices.check(device)
     from sensorium.demo import run_demo
 
     console, err = _consoles()
@@ -144,10 +147,12 @@ def pretrain(
     _shelves(shelf)
     from sensorium import recipe as recipes
 
-    # Mistakes in the recipe and the run directory are answered before torch loads.
+    # Mistakes in the recipe, the run directory and the data are answered before torch loads.
     chosen = recipes.load(recipe, size, overrides, budget=budget, seed=seed)
-    from sensorium import reading
+    from sensorium import devices, reading
     from sensorium.run import refuse_used
+
+    devices.check(device)
 
     if out is not None:
         refuse_used(out)
@@ -170,13 +175,15 @@ def pretrain(
 
 @app.command()
 def resume(
-    run: RunDir, device: Annotated[str | None, typer.Option()] = None, shelf: Shelf = None
+    run: RunDir,
+    device: Annotated[str | None, typer.Option(help="Another than it began on.")] = None,
+    shelf: Shelf = None,
 ) -> None:
     """Continue an interrupted run, bit for bit as if it had not stopped."""
     _shelves(shelf)
     from sensorium.run import Run
 
-    Run.open(run)
+    Run.open(run, device or "cpu")
     from sensorium.pretraining import resume as go_on
     from sensorium.terminal import Teller
 
@@ -194,7 +201,7 @@ def _finish(run, console, teller) -> None:
     built = run.index()
     teller.say("index", f"{built.rows:,} rows, {built.new:,} new")
     page = run.report()
-    scores = json_module.loads((run.folder / "evaluation" / "test.json").read_text())
+    scores = run.scores()
     for line in score_lines(scores, console):
         console.print(line)
     if said := verdict(scores):
@@ -461,10 +468,11 @@ def cache_clear(
     print(f"{cache.clear(kind) / 1e6:.1f} MB freed")
 
 
-def main() -> None:
-    """Runs a command; a user's mistake becomes a few lines and an exit code."""
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command (of the process's own arguments, or of others); a user's mistake becomes a few
+    lines and an exit code."""
     try:
-        app()
+        app(arguments)
     except UserError as error:
         if _settings["verbose"]:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +83,7 @@ def show(run: Run, console: Console) -> None:
         names = ", ".join(str(row.get("text") or row["key"]) for row in found)
         console.print(rail("search", f"{query:<24}{names}"))
     page = run.report()
-    scores = json.loads((run.folder / "evaluation" / "test.json").read_text())
+    scores = run.scores()
     for line in score_lines(scores, console):
         console.print(line)
     if said := verdict(scores):

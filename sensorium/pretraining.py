@@ -456,7 +456,7 @@ def _forget_after(log: Path, step: int) -> None:
 def _signals() -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT ask to stop instead of killing; a second one kills as usual."""
     told: list[int] = []
-    wanted = [signal.SIGTERM, signal.SIGINT]
+    wanted: list[int] = [signal.SIGTERM, signal.SIGINT]
     before: dict[int, Any] = {}
 
     def tell(number: int, frame: Any) -> None:

@@ -280,6 +280,18 @@ class Run:
 
         return evaluate(self, split)
 
+    def scores(self, split: str = "test") -> list[dict[str, Any]]:
+        """The stored scores of one split.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        try:
+            return read_json(self.folder / "evaluation" / f"{split}.json", "scores", list)
+        except RunError as error:
+            error.see = f"sensorium evaluate {self.folder} --split {split}"
+            raise
+
     def index(
         self,
         data: str | Path | None = None,
@@ -345,8 +357,8 @@ class Run:
         return write(self)
 
 
-def read_json(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object of one of a run's files.
+def read_json(file: Path, what: str, kind: type = dict) -> Any:
+    """What one of a run's JSON files holds: an object, or another `kind`.
 
     Raises:
         RunError: it is missing, unreadable, or something else.
@@ -357,7 +369,7 @@ def read_json(file: Path, what: str) -> dict[str, Any]:
         raise RunError(file=file, expected=what, found=error.strerror or str(error)) from None
     except (ValueError, RecursionError) as error:
         raise RunError(file=file, expected=what, found=clip(str(error))) from None
-    if not isinstance(content, dict):
+    if not isinstance(content, kind):
         raise RunError(file=file, expected=what, found=clip(content))
     return content
 

@@ -8,6 +8,7 @@ turns them off.
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -46,9 +47,17 @@ def rail(word: str, text: str, style: str = "") -> str:
 
 
 def error_lines(error: UserError) -> list[str]:
-    """`error` in the rail, the message beside it, the rest beneath."""
-    first, *rest = error.lines or [str(error)]
-    return [f"{'error':<{RAIL}}{first}", *(" " * RAIL + line for line in rest)]
+    """`error` in the rail, the message beside it, the rest beneath; paths and commands unbroken."""
+    lines: list[str] = []
+    for line in "\n".join(error.lines).splitlines() or [type(error).__name__]:
+        if line.startswith(("expected ", "found ")):
+            lines += textwrap.wrap(
+                line, WIDTH - RAIL, subsequent_indent="  ",
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+        else:
+            lines.append(line)
+    return [f"{'' if at else 'error':<{RAIL}}{line}" for at, line in enumerate(lines)]
 
 
 class Teller:
