@@ -77,8 +77,8 @@ def build(
     """
     mine = store.weights(run)
     place = run.folder / "index"
+    records, told = _gallery(run, data, fields)  # before the claim: a mistake writes nothing
     with files.claim(place):
-        records, told = _gallery(run, data, fields)
         held, notes = _held(place, mine)
         rejected = list(records.rejected)
         columns = {
@@ -128,6 +128,8 @@ def build(
             contents, more = _contents(lines, parts)
             store.write(place, facts, contents)
             notes += more
+        else:
+            store.sweep(place)
         rows = sum(facts["rows"].values())
     return Built(
         len(kept), rows, new, gone, len(rejected), tuple(rejected), tuple(records.notes + notes)

@@ -232,7 +232,7 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
 def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
     columns = {}
     for name in run.recipe.modalities:
-        tell = functools.partial(watcher.progress, f"read {name}")
+        tell = functools.partial(watcher.progress, name)
         made, bad = column(run.reader(name), records.records, run.fields[name], tell)
         if len(bad) > 0.1 * len(records):
             raise DataError(

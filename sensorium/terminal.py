@@ -43,7 +43,7 @@ def consoles(quiet: bool) -> tuple[Console, Console]:
 def rail(word: str, text: str, style: str = "") -> str:
     """One line: the word in the rail, then the text (plain, escaped)."""
     body = f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
-    return f"{word:<{RAIL}}{body}"
+    return f"{word:<{RAIL - 1}} {body}"
 
 
 def error_lines(error: UserError) -> list[str]:
@@ -68,7 +68,7 @@ class Teller:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._what = ""
-        self._spoken = 0.0
+        self._spoken = time.monotonic()
 
     def say(self, what: str, text: str) -> None:
         """A line that stays."""
