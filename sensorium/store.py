@@ -108,7 +108,7 @@ def weights(run: Run) -> dict[str, Any]:
         name: [part["use"], towers.weight_hash(part["use"])]
         for name, part in run.recipe.prepare.items()
     }
-    model = {name: entry["sha256"] for name, entry in facts["files"].items() if "model" in name}
+    model = facts["files"]["model.safetensors"]["sha256"]
     whole = json.dumps([FORMAT, run.recipe.hash, model, learned, frozen], sort_keys=True)
     return {
         "sha256": hashlib.sha256(whole.encode()).hexdigest(),
@@ -153,8 +153,14 @@ def write(place: Path, facts: dict[str, Any], contents: dict[str, bytes]) -> Non
         raise
     # From here on the new generation counts; a reader of the old one finds that out and turns.
     files.write_bytes(place / CURRENT, f"{folder.name}\n".encode())
+    sweep(place)
+
+
+def sweep(place: Path) -> None:
+    """Deletes all generations but the current one: those before it, and what kills have left."""
+    now = current(place)
     for other in list(place.iterdir()):
-        if _NAME.match(other.name) and other.name != folder.name:
+        if _NAME.match(other.name) and other.name != now:
             _delete(other)
 
 
