@@ -1,27 +1,25 @@
 """Takes the picture of a report for the README: `python docs/screenshot.py RUN [docs/report.png]`.
 
-Writes the report anew, opens it in a headless Chromium at 1280 pixels and keeps the top 1500. Run
-it from the folder that holds the run (e.g. `runs/demo`): the path is in the picture. The browser is
-playwright's own, or the one that CHROMIUM names.
+Writes the report anew, opens it in a headless Chromium 1280 pixels wide, and keeps what comes
+before the gallery. Run it from where the run is `runs/demo`: the path is in the picture. The
+browser is playwright's own, or the one that CHROMIUM names.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from sensorium.run import Run
 
-WIDTH, HEIGHT = 1280, 1500
+WIDTH, HEIGHT = 1280, 900
 
 
 def main(folder: str, out: str = "docs/report.png") -> None:
-    """Writes the picture, in 256 colours: a third of the bytes, and no difference to see."""
+    """Writes the picture."""
     page_file = Run.open(folder).report().resolve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -31,10 +29,10 @@ def main(folder: str, out: str = "docs/report.png") -> None:
         )
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(page_file.as_uri())
-        data = page.screenshot()
+        end = page.evaluate("document.getElementById('gallery').getBoundingClientRect().top")
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": end - 24}
+        page.screenshot(path=out, full_page=True, clip=clip)
         browser.close()
-    picture = Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(out, optimize=True)
     print(f"{out}: {Path(out).stat().st_size:,} bytes")
 
 

@@ -253,34 +253,32 @@ class Curve:
     def _along(self, text: str, points: list[tuple[float, float]], kind: str) -> Markup:
         """A label at the freest place beside its line."""
         tried = [
-            (self._cost(box), at, anchor, y, box)
+            place
             for at in (1.0, 0.8, 0.6, 0.45, 0.3, 0.15)
-            for anchor, y, box in self._places(text, at, self._value(points, at), 5)
+            for place in self._places(text, at, self._value(points, at), 7)
         ]
-        return self._put(text, kind, min(tried, key=lambda one: one[0]))
+        return self._put(text, kind, tried)
 
     def _label(self, text: str, ats: list[float], value: float, kind: str, gap: float) -> Markup:
-        tried = [
-            (self._cost(box), at, anchor, y, box)
-            for at in ats
-            for anchor, y, box in self._places(text, at, value, gap)
-        ]
-        return self._put(text, kind, min(tried, key=lambda one: one[0]))
+        tried = [place for at in ats for place in self._places(text, at, value, gap)]
+        return self._put(text, kind, tried)
 
-    def _put(self, text: str, kind: str, best: tuple) -> Markup:
-        _, at, anchor, y, box = best
+    def _put(self, text: str, kind: str, tried: list[tuple]) -> Markup:
+        _, at, anchor, y, box = min(tried, key=lambda place: place[0])
         self._placed.append(box)
         return tag(
             "text", text, x=f"{100 * at:.2f}%", y=round(y, 1), text_anchor=anchor, class_=kind
         )
 
     def _places(self, text: str, at: float, value: float, gap: float) -> list[tuple]:
-        """(anchor, baseline, box) above and below a point, as if the chart were narrow."""
+        """(cost, at, anchor, baseline, box) around a point, as if the chart were narrow."""
         width, found = len(text) * _WIDTH, []
-        for y in (self._y(value) - gap, self._y(value) + gap + 9):
-            for anchor, left in (("middle", 0.5), ("end", 1.0), ("start", 0.0)):
-                x = at * _NARROW - left * width
-                found.append((anchor, y, (x, y - 11, x + width, y + 3)))
+        for away in (0, 10, 20):  # further off only where it is crowded: the first best wins
+            for y in (self._y(value) - gap - away, self._y(value) + gap + 9 + away):
+                for anchor, left in (("middle", 0.5), ("end", 1.0), ("start", 0.0)):
+                    x = at * _NARROW - left * width
+                    box = (x, y - 11, x + width, y + 3)
+                    found.append((self._cost(box) + 1.5 * away, at, anchor, y, box))
         return found
 
     def _cost(self, box: tuple[float, float, float, float]) -> float:
@@ -292,7 +290,7 @@ class Curve:
         for l2, t2, r2, b2 in self._placed:
             cost += 40 * max(0.0, min(right, r2) - max(left, l2)) * (min(bottom, b2) > max(top, t2))
         for x, y in self._runs:
-            cost += 20 * (left - 2 <= x <= right + 2 and top - 1 <= y <= bottom + 1)
+            cost += 20 * (left - 2 <= x <= right + 2 and top - 1 <= y <= bottom + 3)
         for value, _ in (*self.luck, *self.references):
             cost += 60 * (top + 1 < self._y(value) < bottom - 1)
         return cost

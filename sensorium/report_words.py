@@ -164,34 +164,37 @@ def _where(protocol: Mapping[str, Any]) -> str:
 
 
 def _against(value: float, interval: tuple[float, float], controls: Mapping[str, Any]) -> list[str]:
-    """One sentence for the strongest control, one for each other that is not clearly beaten."""
+    """The strongest control if it is beaten; every one that is not; those that are missing."""
     measured = [
-        (name, given["value"], given["interval"])
+        (_in_sentence(name), given["value"], given["interval"])
         for name, given in controls.items()
         if given.get("value") is not None and isinstance(given.get("interval"), list | tuple)
     ]
-    lines = []
-    for at, (name, other, (low, high)) in enumerate(sorted(measured, key=lambda m: -m[1])):
-        told, against = _in_sentence(name), f"{share(value)} against {share(other)}"
+    lines, level = [], []
+    for at, (told, other, (low, high)) in enumerate(sorted(measured, key=lambda m: -m[1])):
+        against = f"{share(value)} against {share(other)}"
         if interval[0] <= high and low <= interval[1]:
-            lines.append(
-                f"Its interval, {share(interval[0])} to {share(interval[1])}, overlaps that of "
-                f"{told}, {share(low)} to {share(high)}: these records do not tell the two apart."
-            )
+            level.append(f"{told}, {share(low)} to {share(high)}")
         elif other > value:
             lines.append(f"It does worse than {told}: {against}.")
         elif at == 0:
-            points = 100 * (value - other)
             lines.append(
-                f"It beats {told} by {decimal(points, 1)} points ({against}); "
+                f"It beats {told} by {decimal(100 * (value - other), 1)} points ({against}); "
                 "the 95 % intervals lie apart."
             )
-    lines += [
-        f"{_in_sentence(name)} was not measured: {given.get('reason', 'no reason given')}."
-        for name, given in controls.items()
-        if given.get("value") is None
-    ]
-    return [line[0].upper() + line[1:] for line in lines]
+    if level:
+        of, apart = ("that", "the two") if len(level) == 1 else ("those", "them")
+        lines.append(
+            f"Its interval, {share(interval[0])} to {share(interval[1])}, overlaps {of} of "
+            f"{'; of '.join(level)}: these records do not tell {apart} apart."
+        )
+    for name, given in controls.items():
+        if given.get("value") is None:
+            said = (
+                f"{_in_sentence(name)} was not measured: {given.get('reason', 'no reason given')}"
+            )
+            lines.append(said[0].upper() + said[1:] + ".")
+    return lines
 
 
 def _in_sentence(control: str) -> str:

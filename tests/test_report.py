@@ -410,6 +410,8 @@ def test_verdict_that_overlaps_a_control_says_so():
     assert said.skill
     assert "overlaps that of ConSE (nothing trained), .180 to .310" in said.lines[1]
     assert "do not tell the two apart" in said.lines[1]
+    both = verdict([score(0.31, (0.246, 0.383), conse=(0.24, [0.18, 0.31]), own=(0.3, [0.2, 0.4]))])
+    assert "overlaps those of own, .200 to .400; of ConSE (nothing trained)" in both.lines[1]
     behind = verdict([score(0.1, (0.06, 0.15), conse=(0.24, [0.18, 0.31]))])
     assert behind.lines[1] == "It does worse than ConSE (nothing trained): .100 against .240."
 
