@@ -203,12 +203,14 @@ def match(run: Run, file: str | Path, words: str) -> dict[str, Any]:
     """How well a picture and words fit.
 
     Returns:
-        {similarity, share_of_wrong_pairs_below, wrong_pairs, right_pairs}: the cosine, and where
-        it stands among the validation split's wrong pairs (1.0: above all of them); the medians of
-        both kinds are given, so that a cosine can be read.
+        {similarity, share_of_wrong_pairs_below, share_of_right_pairs_below, median_of_wrong_pairs,
+        median_of_right_pairs, pairs_from}: the cosine, and where it stands among the validation
+        split's wrong and right pairs, so that a cosine can be read (1.0: above all of them; a tie
+        is not above).
 
     Raises:
-        DataError: the file is no picture.
+        DataError: the file is no picture, there are no words, or the run's data is gone.
+        RunError: the validation split has no wrong pair to compare with.
     """
     similarity = float(
         run.vector("image", Blob(str(file), Path(file)), str(file))
@@ -220,9 +222,17 @@ def match(run: Run, file: str | Path, words: str) -> dict[str, Any]:
     table = run.embed("text", columns["text"]) @ run.embed("image", columns["image"]).T
     right = pairs(columns["text"], columns["image"]).right
     wrong = table[~right]
+    if not wrong.size:
+        raise RunError(
+            file=run.folder,
+            field="split validation",
+            expected="at least one wrong pair of picture and text to compare with",
+            found="none: its texts or pictures are all the same",
+        )
     return {
         "similarity": similarity,
         "share_of_wrong_pairs_below": float((wrong < similarity).mean()),
+        "share_of_right_pairs_below": float((table[right] < similarity).mean()),
         "median_of_wrong_pairs": float(np.median(wrong)),
         "median_of_right_pairs": float(np.median(table[right])),
         "pairs_from": f"validation, {len(chosen)} records",
