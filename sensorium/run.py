@@ -220,6 +220,23 @@ class Run:
         return step.to(self.device)
 
     @property
+    def best_step(self) -> int:
+        """The step that validation chose.
+
+        Raises:
+            RunError: training has not finished.
+        """
+        best = self.info.get("best_step")
+        if not isinstance(best, int):
+            raise RunError(
+                file=self.folder,
+                expected="a finished run",
+                found="one that has not finished training",
+                see=f"sensorium resume {self.folder}",
+            )
+        return best
+
+    @property
     def step(self) -> Step:
         """The trained Step: weights of the best step on validation.
 
@@ -227,16 +244,9 @@ class Run:
             RunError: no checkpoint yet, or it is damaged.
         """
         if self._step is None:
+            best = self.best_step
             from sensorium import checkpoint
 
-            best = self.info.get("best_step")
-            if best is None:
-                raise RunError(
-                    file=self.folder,
-                    expected="a finished run",
-                    found="one that has not finished training",
-                    see=f"sensorium resume {self.folder}",
-                )
             found = checkpoint.load(self.folder / "checkpoints", best, self.recipe.hash)
             self._step = self.build()
             self._step.load_state_dict(found.state["model"])
@@ -276,8 +286,10 @@ class Run:
         """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS, RunError)
+        _ = self.best_step  # whether it is finished is told before torch loads,
         from sensorium.evaluation import evaluate
 
+        _ = self.step  # and what is wrong with the weights before the data is read
         return evaluate(self, split)
 
     def scores(self, split: str = "test") -> list[dict[str, Any]]:
@@ -340,6 +352,7 @@ class Run:
         refuse_unreadable(file)
         if not words.strip():
             raise DataError("match", expected="words", found="none")
+        _ = self.best_step  # before torch loads
         from sensorium.evaluation import match
 
         return match(self, file, words)

@@ -57,7 +57,7 @@ def _as_parquet(place, captions):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    place.mkdir()
+    place.mkdir(parents=True)
     data = [picture(n) for n in range(len(captions))]
     pq.write_table(pa.table({"image": data, "text": captions}), place / "t.parquet")
     return place / "t.parquet"
@@ -99,6 +99,20 @@ def test_every_layout_says_the_same(tmp_path, make):
     assert [r.fields["text"] for r in found] == captions
     assert [r.fields["image"].read() for r in found] == [picture(n) for n in range(12)]
     assert {r.split for r in found} == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    "make", [_as_folder, _as_jsonl, _as_csv, _as_parquet, _as_coco, _as_webdataset]
+)
+def test_a_relative_path_reads_the_same(tmp_path, make, monkeypatch):
+    """As people type it: `photos`, `captions.csv`, `data/captions.csv`."""
+    path = make(tmp_path / "data" / "in", [[f"{n} ships", f"{n} Schiffe"] for n in range(12)])
+    whole = reading.read(path)
+    for where in (path.parent, tmp_path):
+        monkeypatch.chdir(where)
+        found = reading.read(path.relative_to(where))
+        assert found.records == whole.records
+        assert [r.fields["image"].read() for r in found] == [picture(n) for n in range(12)]
 
 
 def test_the_users_fields_win(tmp_path):

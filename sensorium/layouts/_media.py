@@ -43,7 +43,7 @@ class Root:
             raise Unusable(f"expected a file, found the web address {told[:60]}: download it first")
         if "\0" in told:
             raise Unusable("expected a path, found one with a zero byte")
-        path = os.path.normpath(os.path.join(beside or self.folder, told))
+        path = os.path.abspath(os.path.join(beside or self.folder, told))
         if not path.startswith(self._begins):
             raise Unusable(f"{told} leads out of {self.folder.name or self.folder}: not opened")
         try:
@@ -112,7 +112,7 @@ class Root:
 
     def name(self, path: Path) -> str:
         """What errors and keys call a file of this root: its path below it, with slashes."""
-        full = str(path)
+        full = os.path.abspath(path)
         begin = next((begin for begin in self._begins if full.startswith(begin)), "")
         return full[len(begin) :].replace(os.sep, "/")
 

@@ -9,6 +9,7 @@ group, so write such files with small row groups.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def read(path: Path, fields: dict[str, str] | None = None) -> Iterator[Record | 
     Raises:
         DataError: a file that is not Parquet.
     """
+    path = Path(os.path.abspath(path))  # a `Cell` is read again from wherever
     files = _shards(path) if path.is_dir() else [path]
     root = Root(path if path.is_dir() else path.parent)
     keys, held = Keys(), sum(file.stat().st_size for file in files)

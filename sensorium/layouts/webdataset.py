@@ -11,6 +11,7 @@ img2dataset's failures are in the .parquet beside the tar, not in it: counts the
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def read(path: Path, fields: dict[str, str] | None = None) -> Iterator[Record | 
         name = root.name(tar)
         split = ALIASES.get(name.split("/")[0].lower()) if "/" in name else None
         try:
-            tar = root.file(str(tar))
+            tar = root.file(os.path.abspath(tar))
         except Unusable as reason:
             yield Rejected(Source(name), str(reason))
             continue
@@ -118,10 +119,10 @@ def _members(stream: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
         raise DataError(file=name, expected="an undamaged tar file", found=str(error)) from None
     # A damaged header looks to tarfile like the end; the end is zeros, or no more bytes.
     stream.seek(end)
-    if rest := stream.read(512).strip(b"\0"):
-        raise DataError(
-            file=name, expected=f"a member's header at byte {end:,}", found=clip(rest[:16])
-        )
+    rest = stream.read(512)
+    if rest.strip(b"\0"):
+        found = clip(rest[:16]) if len(rest) == 512 else f"{len(rest)} of its 512 bytes: truncated"
+        raise DataError(file=name, expected=f"a member's header at byte {end:,}", found=found)
 
 
 def _parts(member: str) -> tuple[str, str]:
