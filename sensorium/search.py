@@ -17,7 +17,7 @@ import numpy as np
 from sensorium.errors import DataError, clip, nearest, unknown
 from sensorium.manifest import Damaged
 from sensorium.records import Blob
-from sensorium.store import Index, Pool, load
+from sensorium.store import Index, Pool, advice, load
 
 if TYPE_CHECKING:
     from sensorium.run import Run
@@ -92,7 +92,8 @@ def search(
         else:
             blob = image if isinstance(image, Blob) else Blob(str(image), Path(str(image)))
             queries = run.vector("image", blob, blob.name)[None]
-    found = best(index, pool, queries, allowed, k, exact=bool(where))
+    with advice(run):
+        found = best(index, pool, queries, allowed, k, exact=bool(where))
     return [_told(index, modality, pool, rank, *one) for rank, one in enumerate(found, start=1)]
 
 
@@ -187,33 +188,44 @@ def best(
         k: at least 1.
         exact: compare with everything that is allowed, even if there is a graph.
     """
-    items = np.flatnonzero(allowed[pool.owner])
     graph = None if exact else _graph(pool)
-    if graph is not None and len(items):
-        items = _proposed(graph, pool, queries, items, k)
-    if not len(items):
-        return []
-    owner, content = pool.owner[items], pool.content[items]
-    used = np.unique(content)
-    near = np.empty(len(pool.vectors), np.float32)
-    near[used] = _scores(pool.vectors, used, queries)
-    records = np.full(len(allowed), -np.inf, np.float32)
-    np.maximum.at(records, owner, near[content])
-    there = int((records > -np.inf).sum())
-    last = len(records) - min(k, there)
-    # Rounding moves a dot product of unit vectors by at most e * 2**-24; both sides may move.
-    slack = 2 * pool.vectors.shape[1] * np.finfo(np.float32).eps
-    close = records >= max(np.partition(records, last)[last] - slack, np.finfo(np.float32).min)
-    items = items[close[owner]]
-    used = np.unique(pool.content[items])
-    score = dict(zip(used.tolist(), _scores(pool.vectors, used, queries, 64).tolist(), strict=True))
+    items = None if graph is None else graph.near(queries, allowed, k)
+    if items is None:
+        items = _close(pool, queries, allowed, k)
+    used, place = np.unique(pool.content[items], return_inverse=True)
+    scores = _scores(pool.vectors, used, queries, 64)[place].tolist()
     found: dict[int, tuple[float, int]] = {}
-    for item in items.tolist():
-        record, value = int(pool.owner[item]), score[int(pool.content[item])]
+    for item, record, value in zip(items.tolist(), pool.owner[items].tolist(), scores, strict=True):
         if record not in found or value > found[record][0]:
             found[record] = (value, item)
     ranked = sorted(found, key=lambda record: (-found[record][0], index.keys[record]))
     return [(found[record][0], record, found[record][1]) for record in ranked[:k]]
+
+
+def _close(pool: Pool, queries: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray:
+    """The items of all records that may be among the k best: those that float32 puts there, and
+    those so close behind that its rounding may have. int64 [items], ascending."""
+    items = np.flatnonzero(allowed[pool.owner])
+    if not len(items):
+        return items
+    owner, content = pool.owner[items], pool.content[items]
+    used = _present(content, len(pool.vectors))
+    near = np.empty(len(pool.vectors), np.float32)
+    near[used] = _scores(pool.vectors, used, queries)
+    records = np.full(len(allowed), -np.inf, np.float32)
+    np.maximum.at(records, owner, near[content])
+    last = len(records) - min(k, int((records > -np.inf).sum()))
+    # Rounding moves a dot product of unit vectors by at most e * 2**-24; both sides may move.
+    slack = 2 * pool.vectors.shape[1] * np.finfo(np.float32).eps
+    least = max(np.partition(records, last)[last] - slack, np.finfo(np.float32).min)
+    return items[(records >= least)[owner]]
+
+
+def _present(positions: np.ndarray, count: int) -> np.ndarray:
+    """The positions, each once and ascending, in linear time."""
+    there = np.zeros(count, bool)
+    there[positions] = True
+    return np.flatnonzero(there)
 
 
 def _scores(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, bits: int = 32):
@@ -249,7 +261,36 @@ def graph_of(vectors: np.ndarray) -> bytes:
     return bytes(graph.save() or b"")
 
 
-def _graph(pool: Pool) -> Any:
+class _Graph:
+    """A graph over a pool's contents, and which items have each content."""
+
+    def __init__(self, graph: Any, pool: Pool) -> None:
+        self.graph, self.owner = graph, pool.owner
+        self.items = np.argsort(pool.content, kind="stable")
+        self.start = np.searchsorted(pool.content[self.items], np.arange(len(pool.vectors) + 1))
+        self.records = len(np.unique(pool.owner))
+
+    def near(self, queries: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray | None:
+        """The allowed items of the nearest contents, ascending, of at least k records if there are
+        so many; None where that takes everything."""
+        u = len(self.start) - 1
+        wanted = min(k, self.records - int((~allowed).sum()))
+        count = max(4 * k, 64)
+        while count < u:
+            found = [self.graph.search(query, count, threads=1).keys for query in queries]
+            contents = np.unique(np.concatenate(found).astype(np.int64))
+            contents = contents[(contents >= 0) & (contents < u)]
+            items = np.concatenate(
+                [self.items[self.start[at] : self.start[at + 1]] for at in contents]
+            )
+            items = np.sort(items[allowed[self.owner[items]]])
+            if len(np.unique(self.owner[items])) >= wanted:
+                return items
+            count *= 4
+        return None
+
+
+def _graph(pool: Pool) -> _Graph | None:
     """The pool's graph, opened when first asked for; None without one, or without usearch.
 
     Its bytes were verified by the index's manifest before the library sees any of them.
@@ -272,26 +313,8 @@ def _graph(pool: Pool) -> Any:
             raise Damaged(
                 "index", expected=f"a graph of {u} x {e}", found=f"{len(graph)} x {graph.ndim}"
             )
-        pool.graph = graph
+        pool.graph = _Graph(graph, pool)
     return pool.graph
-
-
-def _proposed(graph: Any, pool: Pool, queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """The items among `items` whose contents the graph finds near, of at least k records if there
-    are so many."""
-    u = len(pool.vectors)
-    wanted = min(k, len(np.unique(pool.owner[items])))
-    count = max(4 * k, 64)
-    while count < u:
-        hit = np.zeros(u, bool)
-        for query in queries:
-            keys = np.asarray(graph.search(query, count).keys, np.int64)
-            hit[keys[(keys >= 0) & (keys < u)]] = True
-        chosen = items[hit[pool.content[items]]]
-        if len(np.unique(pool.owner[chosen])) >= wanted:
-            return chosen
-        count *= 4
-    return items
 
 
 # What is told
@@ -309,7 +332,10 @@ def _told(
     labels = [pool.labels[item]]
     for other in index.pools.values():
         if other is not pool:
-            labels += [other.labels[at] for at in np.flatnonzero(other.owner == record)[:1]]
+            at = int(np.searchsorted(other.owner, record))  # owners ascend
+            labels += (
+                [other.labels[at]] if at < len(other.owner) and other.owner[at] == record else []
+            )
     for label in labels:
         if isinstance(label, str):
             told.setdefault("text", label)

@@ -188,18 +188,17 @@ def load(run: Run) -> Index:
             run or of other weights (names both).
     """
     place = run.folder / "index"
-    see = f"sensorium index {run.folder} {run.info['data']}"
     mine = None
     for left in reversed(range(_TRIES)):
-        with _advice(see):
+        with advice(run):
             name = current(place)
         if name is None:
-            raise RunError(file=place, expected="an index", found="none yet", see=see)
+            raise RunError(file=place, expected="an index", found="none yet", see=_see(run))
         if run._index is not None and run._index.name == name:
             return run._index
         mine = mine or weights(run)
         try:
-            with _advice(see):
+            with advice(run):
                 facts = read_facts(place / name)
                 if facts["weights"]["sha256"] == mine["sha256"]:
                     run._index = read(place / name, facts)
@@ -214,19 +213,23 @@ def load(run: Run) -> Index:
                 file=place,
                 expected=f"weights {said(mine)}",
                 found=said(facts["weights"]),
-                see=see,
+                see=_see(run),
             )
     raise AssertionError("the last try returns or raises")
 
 
 @contextlib.contextmanager
-def _advice(see: str) -> Iterator[None]:
-    """Whatever is damaged can be made anew."""
+def advice(run: Run) -> Iterator[None]:
+    """Adds to an error about damage how to make the index anew."""
     try:
         yield
     except Damaged as error:
-        error.see = see
+        error.see = _see(run)
         raise
+
+
+def _see(run: Run) -> str:
+    return f"sensorium index {run.folder} {run.info['data']}"
 
 
 def said(mine: dict[str, Any]) -> str:

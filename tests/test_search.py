@@ -292,8 +292,8 @@ def test_a_built_graph_is_used_and_a_filter_is_exact(tiny_copy, monkeypatch):
     tiny_copy.index()
     opened = Run.open(tiny_copy.folder)
     asked = []
-    proposed = searching._proposed
-    monkeypatch.setattr(searching, "_proposed", lambda *args: asked.append(1) or proposed(*args))
+    near = searching._Graph.near
+    monkeypatch.setattr(searching._Graph, "near", lambda *args: asked.append(1) or near(*args))
     assert opened.search("a red cross", k=40) == plain[0]
     assert opened.search("a red cross", k=3)[0] == plain[0][0]
     assert len(asked) == 2
