@@ -58,7 +58,7 @@ def build(recipe: Recipe, modalities: dict[str, Any] | None = None) -> Step:
             encoders[name] = module.Encoder(spec, source)
         module, spec = member("fusion", "fusion", recipe.fusion)
         fusion = module.Fusion(spec, {name: x.width for name, x in encoders.items()})
-        model = Model(encoders, fusion, recipe.space, recipe.project)
+        model = Model(encoders, fusion, recipe.space, recipe.project, recipe.prior)
         objectives = {}
         for at, content in enumerate(recipe.objectives):
             module, spec = member("objectives", f"objectives.{at}", content)

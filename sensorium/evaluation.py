@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import conse, controls, draws, files
+from sensorium import controls, draws, files
 from sensorium.building import views
 from sensorium.errors import RunError
 from sensorium.loading import gather
@@ -36,7 +36,7 @@ def embed(
     modalities = {reader.name: reader.modality}
     was = step.training
     step.eval()
-    parts = [np.zeros((0, recipe.space), np.float32)]
+    parts = [np.zeros((0, step.model.vector_width(reader.name)), np.float32)]
     for start in range(0, len(column.items), _BATCH):
         items: list[int | None] = list(range(start, min(start + _BATCH, len(column.items))))
         chosen = {reader.name: items}
@@ -97,7 +97,7 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     """All scores of a run on one split, as plain data; also written to evaluation/SPLIT.json.
 
     Each is {task, direction, metric, value, interval, protocol, controls}; a control is {value,
-    interval} or {value: null, reason}.
+    interval, difference, difference_interval}, or {value: null, reason}; chance is exact.
 
     Raises:
         RunError: the split is too small to ask anything of it.
@@ -116,25 +116,50 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     if len(both) < len(asked):
         asked = [asked[at] for at in both]
         columns = {name: run.column(name, asked) for name in ("image", "text")}
-    vectors = {name: run.embed(name, column) for name, column in columns.items()}
-    shape = (len(columns["text"].items), len(columns["image"].items))
-    baseline = conse.similarity(run, asked, shape)
-    control = controls.load(run)
-    dealt = None
-    if control is not None:
-        dealt = {
-            name: embed(control, run.recipe, run.reader(name), column, run.device)
-            for name, column in columns.items()
-        }
-    scores = []
-    for query, pool in (("text", "image"), ("image", "text")):
-        problem = pairs(columns[query], columns[pool])
-        table = vectors[query] @ vectors[pool].T
-        shuffled = None if dealt is None else dealt[query] @ dealt[pool].T
-        scores += _scores(run, split, query, pool, problem, table, baseline, shuffled)
+    tables = _tables(run, split, asked, columns)
+    problem = pairs(columns["text"], columns["image"])
+    scores = _scores(run, split, "text", "image", problem, tables)
+    turned = Pairs(
+        problem.right_column,
+        problem.left,
+        problem.right_owner,
+        problem.left_owner,
+        problem.right.T,
+    )
+    tables = {name: x if isinstance(x, str) else x.T for name, x in tables.items()}
+    scores += _scores(run, split, "image", "text", turned, tables)
     (run.folder / "evaluation").mkdir(exist_ok=True)
     files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores
+
+
+def _tables(
+    run: Run, split: str, asked: list[Record], columns: dict[str, Column]
+) -> dict[str, NDArray | str]:
+    """Similarities float [texts, pictures] of the run ("") and its controls, or why none."""
+
+    def table(step: Step, recipe: Recipe) -> NDArray:
+        text, image = (
+            embed(step, recipe, run.reader(name), columns[name], run.device)
+            for name in ("text", "image")
+        )
+        return text @ image.T
+
+    own = table(run.step, run.recipe)
+    tables: dict[str, NDArray | str] = {"": own}
+    for name in controls.names(run.recipe):
+        step = controls.trained(run, name)
+        tables[name] = (
+            "it was not trained"
+            if step is None
+            else table(step, controls.recipe_of(name, run.recipe))
+        )
+    tables["conse"] = controls.conse_similarity(run, asked, own.shape)
+    if controls.SHUFFLED not in tables:
+        # Not trained: the pool dealt out anew, what the same vectors find by luck and hubs.
+        order = draws.order(own.shape[1], run.recipe.seed, "shuffled partner", split)
+        tables[controls.SHUFFLED] = own[:, order]
+    return tables
 
 
 def _scores(
@@ -143,23 +168,17 @@ def _scores(
     query: str,
     pool: str,
     problem: Pairs,
-    table: NDArray,
-    baseline: NDArray | str,
-    shuffled_table: NDArray | None,
+    tables: dict[str, NDArray | str],
 ) -> list[dict[str, Any]]:
-    n = len(np.unique(problem.left_owner))
-    found = retrieval.rank(table, problem.right)
-    how = "the same training on partners dealt out anew"
-    if shuffled_table is None:
-        # Not trained: the pool dealt out anew, what the same vectors find by luck and hubs.
-        how = "answers dealt out anew at evaluation"
-        order = draws.order(len(problem.right_owner), run.recipe.seed, "shuffled partner", split)
-        shuffled_table = table[:, order]
-    shuffled = retrieval.rank(shuffled_table, problem.right)
-    conse_ranks = None
-    if not isinstance(baseline, str):
-        turned = baseline if query == "text" else baseline.T
-        conse_ranks = retrieval.rank(turned, problem.right)
+    """Scores of one direction at every cut; tables are [queries, pool]."""
+    owners, clusters = np.unique(problem.left_owner, return_inverse=True)
+    ranks = {
+        name: table if isinstance(table, str) else retrieval.rank(table, problem.right)
+        for name, table in tables.items()
+    }
+    found = ranks.pop("")
+    assert isinstance(found, retrieval.Ranks)
+    n = len(owners)
     protocol = {
         "split": split,
         "pool": found.pool,
@@ -168,30 +187,37 @@ def _scores(
         "right_answers_per_query": round(float(problem.right.sum(axis=1).mean()), 3),
         "ties": retrieval.TIES,
         "interval": f"Wilson, 95 %, over {n} records",
+        "difference": f"run minus control, paired bootstrap over {n} records, 95 %",
+        "partner_shuffled": "the same training on partners dealt out anew"
+        if controls.SHUFFLED in controls.names(run.recipe)
+        else "answers dealt out anew at evaluation",
         "chosen_on": "validation",
         "step": run.info["best_step"],
     }
-    direction = f"{query}_to_{pool}"
-
-    def measured(value: float) -> dict[str, Any]:
-        return {"value": value, "interval": list(retrieval.wilson(value, n))}
-
     scores = []
     for k in retrieval.CUTS:
-        beside: dict[str, Any] = {
-            "conse": measured(conse_ranks.recall(k))
-            if conse_ranks
-            else {"value": None, "reason": baseline},
-            "partner_shuffled": measured(shuffled.recall(k)) | {"how": how},
-            "chance": {"value": retrieval.chance(problem.right, k), "interval": "exact"},
-        }
-        score = measured(found.recall(k))
+        hits = found.ranks <= k
+        beside: dict[str, Any] = {}
+        for name, other in ranks.items():
+            if isinstance(other, str):
+                beside[name] = {"value": None, "reason": other}
+                continue
+            key = (run.recipe.seed, "bootstrap", split, query, k, name)
+            difference = hits.astype(float) - (other.ranks <= k)
+            beside[name] = {
+                "value": other.recall(k),
+                "interval": list(retrieval.wilson(other.recall(k), n)),
+                "difference": float(difference.mean()),
+                "difference_interval": retrieval.bootstrap(difference, clusters, key),
+            }
+        beside["chance"] = {"value": retrieval.chance(problem.right, k), "interval": "exact"}
         scores.append(
             {
                 "task": "retrieval",
-                "direction": direction,
+                "direction": f"{query}_to_{pool}",
                 "metric": f"recall@{k}",
-                **score,
+                "value": found.recall(k),
+                "interval": list(retrieval.wilson(found.recall(k), n)),
                 "protocol": protocol,
                 "controls": beside,
             }

@@ -118,7 +118,7 @@ def build(
             "weights": mine,
             "data": told,
             "fields": columns,
-            "space": run.recipe.space,
+            "space": run.width,
             "records": len(kept),
             "rows": {name: len(part.content) for name, part in parts.items()},
         }
@@ -254,7 +254,7 @@ def _part(
         part.content.append(order.setdefault(digest, len(order)))
         part.owner.append(at)
         part.labels.append(label)
-    part.vectors = np.empty((len(order), run.recipe.space), np.float32)
+    part.vectors = np.empty((len(order), run.width), np.float32)
     for digest, at in order.items():
         part.vectors[at] = old.vectors[held[digest]] if old and digest in held else fresh[digest]
     part.digests = np.frombuffer(b"".join(order), np.uint8).reshape(-1, 16)

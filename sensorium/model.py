@@ -21,7 +21,8 @@ class State:
     """What an encoder knows of each token.
 
     tokens: float [b, t, d]; real: bool [b, t]; order: int64 [b, t]; position: int64
-    [b or 1, t, axes]; pooled: float [b, d], one vector a record, or None before encoding.
+    [b or 1, t, axes]; pooled: float [b, d], one vector a record, or None before encoding; prior:
+    float [b, p], unit length, a vector that nothing trains and that is kept beside what is learned.
     """
 
     tokens: torch.Tensor
@@ -29,6 +30,7 @@ class State:
     order: torch.Tensor
     position: torch.Tensor
     pooled: torch.Tensor | None = None
+    prior: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         b, t = self.real.shape
@@ -47,6 +49,7 @@ class Model(nn.Module):
         space: width e of the shared space.
         project: whether `vector` passes a linear layer without bias (CLIP, Radford et al. 2021,
             section 2.3); False where an encoder already ends in the shared space.
+        prior: weight of the encoders' prior in a similarity, beside 1 for what is learned.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Model(nn.Module):
         fusion: nn.Module,
         space: int,
         project: bool = True,
+        prior: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.space = space
+        self.prior = prior
         self.projections = nn.ModuleDict()
         for modality, encoder in self.encoders.items():
             width = int(encoder.width)
@@ -81,10 +86,20 @@ class Model(nn.Module):
         """One State per part, after they met."""
         return self.fusion(states)
 
+    def vector_width(self, modality: str) -> int:
+        """Values of a vector: the learned space, and the prior where there is one."""
+        known = getattr(self.encoders[modality], "prior_width", 0) if self.prior else 0
+        return self.space + known
+
     def vector(self, modality: str, state: State) -> torch.Tensor:
-        """float32 [b, e], unit length."""
+        """float32 [b, e], unit length; with a prior [b, e + p], still of unit length."""
         assert state.pooled is not None, "an encoder must give `pooled` to be read as a vector"
         pooled = state.pooled
         if modality in self.projections:
             pooled = self.projections[modality](pooled)
-        return F.normalize(pooled.float(), dim=-1)
+        learned = F.normalize(pooled.float(), dim=-1)
+        if state.prior is None or not self.prior:
+            return learned
+        # The cosine of two such vectors is (learned + prior * known) / (1 + prior).
+        both = torch.cat([learned, self.prior**0.5 * state.prior.float()], dim=-1)
+        return both / (1 + self.prior) ** 0.5

@@ -35,6 +35,7 @@ from sensorium.prepare import Column, column
 from sensorium.recipe import Budget, Recipe, load, parse_budget
 from sensorium.records import Records
 from sensorium.run import Run, refuse_used
+from sensorium.starting import start
 from sensorium.step import Step
 from sensorium.tasks import retrieval
 from sensorium.training import Plan, Progress, restore, train, update
@@ -178,6 +179,7 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
     recipe = run.recipe
     columns = _columns(run, records, watcher)
     step = run.build()
+    start(step, recipe, columns, records.positions("train"))
     adam = optimiser.build(step, recipe.optimiser)
     modalities = {name: run.reader(name).modality for name in recipe.modalities}
     batches = Batches(
@@ -219,8 +221,7 @@ def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> Non
             stopping,
             run.device,
         )
-    if controls.cheap(run):
-        controls.train_shuffled(run, records, columns, plan.steps, watcher)
+    controls.train_controls(run, records, columns, plan.steps, watcher)
     run.note(
         best_step=progress.best_step,
         best_score=progress.best_score,
@@ -267,7 +268,7 @@ def validation(
             expected="at least 2 whole records in the validation split",
             found=str(len(positions)),
         )
-    small = {name: _part(made, positions) for name, made in columns.items()}
+    small = {name: part(made, positions) for name, made in columns.items()}
     modalities = {name: run.reader(name).modality for name in columns}
     chosen = [records[at] for at in positions]
     problem = pairs(small["text"], small["image"])
@@ -311,7 +312,7 @@ def _rows(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _part(made: Column, positions: list[int]) -> Column:
+def part(made: Column, positions: list[int]) -> Column:
     """The column of some records only."""
     items = [item for at in positions for item in made.index[at]]
     counter = iter(range(len(items)))

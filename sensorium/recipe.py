@@ -64,11 +64,17 @@ class Recipe(_Strict):
     fusion: dict[str, Any] = Field(default_factory=lambda: {"use": "none"})
     space: int = Field(512, ge=2, description="width of the shared space")
     project: bool = Field(True, description="a linear layer from each encoder into the space")
+    prior: float = Field(
+        0.0, ge=0, description="weight of what encoders know untrained, beside 1 for what is learned"
+    )
+    start: Literal["random", "cca"] = Field(
+        "random", description="projections: random, or canonical directions in closed form"
+    )
     objectives: list[dict[str, Any]] = Field(min_length=1)
     optimiser: Optimiser = Field(default_factory=Optimiser)
     budget: str = "2min"
     most_epochs: int | None = Field(
-        None, ge=1, description="bound on a time budget: more passes only memorise"
+        None, ge=0, description="bound on a time budget: more passes only memorise"
     )
     seed: int = Field(0, ge=0)
     departures: list[str] = Field(default_factory=list)

@@ -253,6 +253,11 @@ class Run:
             self._step.eval()
         return self._step
 
+    @property
+    def width(self) -> int:
+        """Values of a stored vector."""
+        return self.step.model.vector_width(next(iter(self.recipe.modalities)))
+
     def column(self, modality: str, records: list[Record], progress: Any = None) -> Column:
         """Prepared contents of one modality over some records; bad ones are absent."""
         from sensorium.prepare import column

@@ -13,6 +13,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium import draws
+
 SUMMARY = "words find pictures and pictures find words, recall@k over the whole split"
 CUTS = (1, 5, 10)
 TIES = "a tie with a wrong answer counts as lost"
@@ -69,3 +71,22 @@ def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap(
+    values: NDArray, clusters: NDArray[np.int64], key: tuple[int | str, ...], times: int = 4000
+) -> list[float]:
+    """Percentile interval (95 %) of a mean, whole clusters drawn with replacement.
+
+    Args:
+        values: float [n], e.g. paired differences of hits.
+        clusters: int [n], 0 to c - 1; queries of one record are one cluster.
+        key: of the draws.
+    """
+    count = int(clusters.max()) + 1
+    sums = np.bincount(clusters, values, count)
+    sizes = np.bincount(clusters, minlength=count)
+    drawn = draws.generator(*key).integers(count, size=(times, count))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return [float(low), float(high)]
