@@ -6,6 +6,7 @@ Exit codes: 0 well; 1 warnings (doctor) or a bug (with a traceback); 2 a mistake
 
 from __future__ import annotations
 
+import io
 import json as json_module
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Multi-modal pre-training: every score beside its controls. Begin with: sensorium demo",
+    epilog="Exit codes: 0 well; 1 warnings (doctor) or a bug; 2 a mistake in what was given; "
+    "3 a loss was not finite; 75 stopped by a signal after saving.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets that Sensorium knows.")
@@ -73,7 +76,8 @@ def _consoles():
 
 
 def _print_json(value: Any) -> None:
-    print(json_module.dumps(value, ensure_ascii=False, indent=1))
+    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    print(json_module.dumps(value, ensure_ascii=not unicode, indent=1))
 
 
 def _fields(given: list[str] | None) -> dict[str, str] | None:
@@ -204,8 +208,7 @@ def _finish(run, console, teller) -> None:
     scores = run.scores()
     for line in score_lines(scores, console):
         console.print(line)
-    if said := verdict(scores):
-        console.print(escape(said), style="bold")
+    console.print(escape(verdict(scores).title), style="bold")
     console.print(rail("report", str(page)))
     console.print(rail("try", f'sensorium search {run.folder} "{run.example()}"'))
 
@@ -240,8 +243,7 @@ def evaluate(
         f"[dim]{escape(protocol['ties'])}; {escape(protocol['interval'])}; "
         f"step {protocol['step']:,} chosen on validation[/dim]"
     )
-    if said := verdict(scores):
-        console.print(escape(said), style="bold")
+    console.print(escape(verdict(scores).title), style="bold")
 
 
 @app.command()
@@ -471,6 +473,10 @@ def cache_clear(
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command (of the process's own arguments, or of others); a user's mistake becomes a few
     lines and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A caption or file name that the terminal's encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments)
     except UserError as error:

@@ -86,8 +86,7 @@ def show(run: Run, console: Console) -> None:
     scores = run.scores()
     for line in score_lines(scores, console):
         console.print(line)
-    if said := verdict(scores):
-        console.print(said, style="bold", markup=False)
+    console.print(verdict(scores).title, style="bold", markup=False)
     console.print(rail("report", str(page)))
     console.print(rail("yours", "sensorium doctor FOLDER"))
     console.print(rail("", "sensorium pretrain FOLDER --out runs/mine"))

@@ -13,23 +13,20 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sensorium.errors import UserError
+from sensorium.report_words import direction_words, label, share, verdict
+
+__all__ = ["Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "verdict"]
 
 RAIL = 9
 WIDTH = 100
+AXIS = 30  # cells between 0 and the end of the score table's axis
 _PLAIN_EVERY = 10.0  # seconds
-
-LABELS = {
-    "conse": "ConSE, nothing trained",
-    "plain_projections": "plain projections",
-    "partner_shuffled": "partner shuffled",
-    "chance": "no skill",
-}
-DIRECTIONS = {"text_to_image": "words to picture", "image_to_text": "picture to words"}
 
 
 def consoles(quiet: bool) -> tuple[Console, Console]:
@@ -50,6 +47,7 @@ def error_lines(error: UserError) -> list[str]:
     """`error` in the rail, the message beside it, the rest beneath; paths and commands unbroken."""
     lines: list[str] = []
     for line in "\n".join(error.lines).splitlines() or [type(error).__name__]:
+        line = "".join(c if c.isprintable() else "�" for c in line)
         if line.startswith(("expected ", "found ")):
             lines += textwrap.wrap(
                 line, WIDTH - RAIL, subsequent_indent="  ",
@@ -109,17 +107,22 @@ class Teller:
         self._progress = self._task = None
 
 
-def share(value: float) -> str:
-    """A proportion without its leading zero, three places: .384; 1.000."""
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
+def plain(text: object) -> str:
+    """Text on one line, without anything that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def fit(text: object, cells: int, more: str = "…") -> str:
+    """`plain` text in at most so many cells; Chinese letters take two."""
+    told = plain(text)
+    return told if cell_len(told) <= cells else set_cell_size(told, cells - 1).rstrip() + more
 
 
 def _marks(console: Console) -> dict[str, str]:
     encoding = (console.encoding or "utf-8").lower()
     if encoding.startswith("utf"):
-        return {"dot": "●", "line": "━", "hollow": "○", "thin": "─", "dash": "–"}
-    return {"dot": "*", "line": "=", "hollow": "o", "thin": "-", "dash": "-"}
+        return {"dot": "●", "line": "━", "hollow": "○", "thin": "─", "dash": "–", "more": "…"}
+    return {"dot": "*", "line": "=", "hollow": "o", "thin": "-", "dash": "-", "more": "~"}
 
 
 def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "recall@1"):
@@ -131,34 +134,34 @@ def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "r
     highest = max(
         high
         for score in picked
-        for high in (
-            score["interval"][1],
-            *(c["interval"][1] for c in score["controls"].values() if _measured(c)),
-        )
+        for row in (score, *score["controls"].values())
+        if row["value"] is not None
+        for high in (row["value"], row["interval"][1] if _measured(row) else 0.0)
     )
     top = min(1.0, max(0.2, -(-highest // 0.2) * 0.2))
-    cells = 30
+    cells = AXIS
 
     def at(value: float) -> int:
         return min(cells - 1, int(value / top * (cells - 1) + 0.5))
 
     axis = [" "] * (cells + 3)
     for tick in range(round(top / 0.2) + 1):
-        label = "0" if tick == 0 else share(tick * 0.2).rstrip("0").rstrip(".") or "1"
-        for offset, letter in enumerate(label):
+        written = "0" if tick == 0 else share(tick * 0.2).rstrip("0").rstrip(".")
+        for offset, letter in enumerate(written):
             axis[min(at(tick * 0.2) + offset, cells + 2)] = letter
     yield f"[dim]{metric:<26}value  95 %         {''.join(axis).rstrip()}[/dim]"
     for score in picked:
-        direction = DIRECTIONS.get(score["direction"], score["direction"])
+        direction = direction_words(score["direction"])
         pool = f"{score['protocol']['pool']:,} in the pool, {score['protocol']['split']} split"
         yield f"{escape(direction)}  [dim]{pool}[/dim]"
         luck = at(score["controls"]["chance"]["value"])
         rows = [("this run", score, True)]
-        rows += [(LABELS.get(k, k), c, False) for k, c in score["controls"].items()]
+        rows += [(label(k), c, False) for k, c in score["controls"].items()]
         for name, row, own in rows:
+            name = f"{fit(name, 23, marks['more']):<24}"
             if row["value"] is None:
-                why = f"not measured: {escape(row['reason'])}"
-                yield f"[dim]  {name:<24}{marks['dash']:>5}  {why}[/dim]"
+                why = escape(fit(f"not measured: {row['reason']}", WIDTH - 33, marks["more"]))
+                yield f"[dim]  {escape(name)}{marks['dash']:>5}  {why}[/dim]"
                 continue
             line = [" "] * cells
             line[luck] = ":"
@@ -170,8 +173,8 @@ def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "r
                     line[cell] = marks["line" if own else "thin"]
                 line[at(row["value"])] = marks["dot" if own else "hollow"]
             picture = escape("".join(line).rstrip())
-            text = f"  {name:<24}{share(row['value']):>5}  {interval:<12} {picture}"
-            style = "bold" if own else "yellow" if name == LABELS["chance"] else "dim"
+            text = f"  {escape(name)}{share(row['value']):>5}  {interval:<12} {picture}"
+            style = "bold" if own else "yellow" if row is score["controls"]["chance"] else "dim"
             yield f"[{style}]{text}[/{style}]"
 
 
@@ -179,25 +182,12 @@ def _measured(row: dict[str, Any]) -> bool:
     return row["value"] is not None and isinstance(row.get("interval"), list)
 
 
-def verdict(scores: list[dict[str, Any]]) -> str | None:
-    """The sentence that a stranger repeats, or None without words-to-picture scores."""
-    for score in scores:
-        if (score["direction"], score["metric"]) == ("text_to_image", "recall@1"):
-            found, luck = 100 * score["value"], 100 * score["controls"]["chance"]["value"]
-            if score["interval"][0] <= score["controls"]["chance"]["value"]:
-                return (
-                    f"No better than luck yet: words find the right picture first {found:.0f} "
-                    f"times in 100, luck {luck:.1f}."
-                )
-            return f"Words find the right picture first {found:.0f} times in 100. Luck: {luck:.1f}."
-    return None
-
-
 def result_lines(results: Iterable[dict[str, Any]]):
     """Search results, one line each."""
     for row in results:
-        what = row.get("text") or row.get("file") or ""
+        key = fit(row["key"], 40)
+        what = fit(row.get("text") or row.get("file") or "", WIDTH - RAIL - 10 - cell_len(key))
         yield (
-            f"{row['rank']:>{RAIL - 2}}  {row['score']:+.3f}  [bold]{escape(row['key'])}[/bold]  "
-            + (f"[dim]{escape(str(what))}[/dim]")
+            f"{row['rank']:>{RAIL - 2}}  {row['score']:+.3f}  [bold]{escape(key)}[/bold]  "
+            f"[dim]{escape(what)}[/dim]"
         )
