@@ -23,11 +23,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from sensorium import draws
+from sensorium.layers import mean_pool
 from sensorium.model import State
 from sensorium.views import Look
 
 SUMMARY = "likeness to anchors, whitened in closed form, over frozen features"
-LEAST_VARIANCE = 1e-8
+LEAST_VARIANCE = 1e-6  # share of all variance; float32 kernels are exact to about 1e-7
 
 
 class Values(Protocol):
@@ -54,7 +55,7 @@ class Spec(BaseModel):
 
 
 class Encoder(nn.Module):
-    """Features of one token an item -> components. `width` is the number of components.
+    """The mean of an item's features -> components. `width` is the number of components.
 
     `fit` comes before use; what it finds is kept in buffers and so in checkpoints.
     """
@@ -95,15 +96,18 @@ class Encoder(nn.Module):
         n = len(z)
         self.used[:n] = 1
         self.anchors[:n] = z
-        squared = torch.cdist(z.double(), z.double()).square()
+        squared = _squared_distance(z.double(), z.double())
         self.distance.fill_(squared.mean().clamp(min=1e-12))
         kernel = torch.exp(-self.spec.gamma * squared / squared.mean().clamp(min=1e-12))
         mean = kernel.mean(dim=0)
         centred = kernel - mean[None] - mean[:, None] + mean.mean()
         variance, directions = torch.linalg.eigh(centred / n)
-        variance = variance.clamp(min=LEAST_VARIANCE)
-        # A direction has variance v before and v / (v + shrinkage * all) after: small ones fade.
-        scale = (variance * (variance + self.spec.shrinkage * variance.sum())).rsqrt() / n**0.5
+        # A direction has variance v before and v / (v + shrinkage * all) after: small ones fade,
+        # and those that are rounding alone are left out.
+        whole = variance.clamp(min=0).sum().clamp(min=1e-12)
+        real = variance > LEAST_VARIANCE * whole
+        variance = torch.where(real, variance, whole)
+        scale = real * (variance * (variance + self.spec.shrinkage * whole)).rsqrt() / n**0.5
         kept = min(n, self.width)
         whitening = (directions * scale)[:, -kept:].flip(1)
         components = centred @ whitening
@@ -145,11 +149,9 @@ class Encoder(nn.Module):
 
     def encode(self, state: State) -> State:
         """pooled [b, components]; prior [b, p] where asked for."""
-        x = state.tokens[:, 0]
+        x = mean_pool(state.tokens, state.real)
         kernel = torch.exp(
-            -self.spec.gamma
-            * torch.cdist(self._normed(x), self.anchors).square()
-            / self.distance.float()
+            -self.spec.gamma * _squared_distance(self._normed(x), self.anchors) / self.distance
         )
         n = self.used.sum().clamp(min=1)
         own = (kernel @ self.used / n)[:, None]
@@ -158,7 +160,17 @@ class Encoder(nn.Module):
         prior = None
         if self.spec.prior != "none":
             prior = F.normalize(self._raw_prior(x) - self.prior_mean, dim=-1)
-        # States of tokens keep their width: what is pooled here has another.
-        return replace(state, tokens=pooled[:, None], real=state.real[:, :1],
-                       order=state.order[:, :1], position=state.position[:, :1],
-                       pooled=pooled, prior=prior)  # fmt: skip
+        return replace(
+            state,
+            tokens=pooled[:, None],
+            real=state.real[:, :1],
+            order=state.order[:, :1],
+            position=state.position[:, :1],
+            pooled=pooled,
+            prior=prior,
+        )
+
+
+def _squared_distance(x: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """[n, m] between unit vectors; rows of zeros are empty places, whose value nobody reads."""
+    return (2 - 2 * x @ anchors.T).clamp(min=0)

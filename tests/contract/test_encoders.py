@@ -33,7 +33,11 @@ def build(name: str) -> torch.nn.Module:
     module = shelf.load("encoders", name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return module.Encoder(module.Spec(**SMALL.get(name, {})), modality(name))
+        encoder = module.Encoder(module.Spec(**SMALL.get(name, {})), modality(name))
+    if getattr(encoder, "fits", False):
+        draws = torch.Generator().manual_seed(0)
+        encoder.fit(torch.rand(40, 768, generator=draws).numpy(), seed=0)
+    return encoder
 
 
 _built: dict[str, torch.nn.Module] = {}
