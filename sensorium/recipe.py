@@ -65,7 +65,9 @@ class Recipe(_Strict):
     space: int = Field(512, ge=2, description="width of the shared space")
     project: bool = Field(True, description="a linear layer from each encoder into the space")
     prior: float = Field(
-        0.0, ge=0, description="weight of what encoders know untrained, beside 1 for what is learned"
+        0.0,
+        ge=0,
+        description="weight of what encoders know untrained, beside 1 for what is learned",
     )
     start: Literal["random", "cca"] = Field(
         "random", description="projections: random, or canonical directions in closed form"
@@ -189,14 +191,7 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
             file=place and place.name, field=f"encoders.{missing[0]}",
             expected=f"an encoder for the modality {missing[0]}", found="none",
         )  # fmt: skip
-    members = [
-        *(("modalities", f"modalities.{m}", x) for m, x in recipe.modalities.items()),
-        *(("encoders", f"prepare.{m}", x) for m, x in recipe.prepare.items()),
-        *(("encoders", f"encoders.{m}", x) for m, x in recipe.encoders.items()),
-        ("fusion", "fusion", recipe.fusion),
-        *(("objectives", f"objectives.{at}", x) for at, x in enumerate(recipe.objectives)),
-    ]
-    for kind, path, member in members:
+    for kind, path, member in members(recipe):
         use = member.get("use")
         if not isinstance(use, str):
             raise RecipeError(file=place and place.name, field=f"{path}.use",
@@ -214,6 +209,17 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
                 )  # fmt: skip
     parse_budget(recipe.budget)
     return recipe
+
+
+def members(recipe: Recipe) -> list[tuple[str, str, dict[str, Any]]]:
+    """(shelf, path in the recipe, options) of all members."""
+    return [
+        *(("modalities", f"modalities.{m}", x) for m, x in recipe.modalities.items()),
+        *(("encoders", f"prepare.{m}", x) for m, x in recipe.prepare.items()),
+        *(("encoders", f"encoders.{m}", x) for m, x in recipe.encoders.items()),
+        ("fusion", "fusion", recipe.fusion),
+        *(("objectives", f"objectives.{at}", x) for at, x in enumerate(recipe.objectives)),
+    ]
 
 
 def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
@@ -276,6 +282,11 @@ def _yaml():
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
+    """A recipe file as plain data.
+
+    Raises:
+        RecipeError: unreadable, not YAML, or no mapping; names the line where there is one.
+    """
     from ruamel.yaml.error import YAMLError
 
     try:

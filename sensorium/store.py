@@ -233,6 +233,7 @@ def _see(run: Run) -> str:
 
 
 def said(mine: dict[str, Any]) -> str:
+    """Weights in a few words, for errors."""
     return f"{mine['sha256'][:12]} (recipe {mine['recipe']}, step {mine['step']})"
 
 
