@@ -425,7 +425,7 @@ def _weights(run: Run, scores: list[dict[str, Any]]) -> list[tuple[towers.Tower,
     if any(score["controls"].get("conse", {}).get("value") is not None for score in scores):
         from sensorium import conse
 
-        for name in (conse.IMAGE, conse.TEXT):
+        for name in conse.TOWERS:
             used.setdefault(name, "in the control ConSE only")
     return [(towers.TOWERS[name], use) for name, use in used.items()]
 
