@@ -131,10 +131,10 @@ def conse_similarity(run: Run, records: list[Record], shape: tuple[int, int]) ->
     recipe = load(PLAIN)
     readers = {name: Reader(recipe, name, run.device) for name in ("image", "text")}
     given = {name: column(reader, records, run.fields[name])[0] for name, reader in readers.items()}
-    pictures, texts = given["image"].items, given["text"].items
+    pictures, texts = (np.asarray(given[name].items) for name in ("image", "text"))
     if (len(texts), len(pictures)) != shape:
         return "the towers cannot read all of these records"
     with torch.inference_mode():
         logits = readers["image"].tower.classes(torch.from_numpy(pictures[:, 0]).to(run.device))
         found = conse.vectors(logits.softmax(dim=1).cpu(), conse.tables()[1]).numpy()
-    return np.asarray(texts)[:, 0] @ found.T
+    return texts[:, 0] @ found.T

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,6 +52,9 @@ class Model(nn.Module):
             section 2.3); False where an encoder already ends in the shared space.
         prior: weight of the encoders' prior in a similarity, beside 1 for what is learned.
     """
+
+    encoders: Any  # ModuleDicts, whose members the type checker knows only as Module
+    projections: Any
 
     def __init__(
         self,

@@ -91,6 +91,8 @@ class Step(nn.Module):
         objectives: name -> objective, in the recipe's order.
     """
 
+    objectives: Any  # a ModuleDict, whose members the type checker knows only as Module
+
     def __init__(self, model: Model, objectives: dict[str, nn.Module]) -> None:
         super().__init__()
         self.model = model

@@ -85,7 +85,8 @@ def train(
         # --- evaluate -----------------------------------------------------------------------
         due = progress.step % plan.evaluate_every == 0 or progress.step == plan.steps
         if due:
-            line = {"step": progress.step, "split": "validation", **validate(step)}
+            line: dict[str, Any] = {"step": progress.step, "split": "validation"}
+            line |= validate(step)
             files.append_line(folder / "log.jsonl", line)
             if line["score"] > progress.best_score:
                 progress.best_step, progress.best_score = progress.step, line["score"]

@@ -61,6 +61,14 @@ class Encoder(nn.Module):
     """
 
     fits = True
+    anchors: torch.Tensor
+    used: torch.Tensor
+    distance: torch.Tensor
+    column_mean: torch.Tensor
+    whitening: torch.Tensor
+    prior_mean: torch.Tensor
+    classifier: torch.Tensor
+    class_vectors: torch.Tensor
 
     def __init__(self, spec: Spec, modality: Values) -> None:
         super().__init__()
