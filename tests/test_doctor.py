@@ -10,6 +10,7 @@ import sensorium.doctor as doctor
 from sensorium.doctor import Diagnosis, examine, lines
 from sensorium.errors import RecipeError
 from sensorium.reading import read
+from sensorium.records import Blob
 
 FACTS = {
     "records", "fields", "notes", "set_aside", "splits", "groups", "pictures", "duplicates",
@@ -216,3 +217,27 @@ def test_a_jsonl_with_captions_and_a_long_field_name(tmp_path):
     assert ids(diagnosis) == set()
     assert diagnosis.facts["texts"]["each"] == [2, 2]
     assert diagnosis.facts["texts"]["total"] == 40
+
+
+def test_near_equal_texts(tmp_path):
+    table = rows()
+    table[5]["caption"] = f"{table[2]['caption'].upper()}!"
+    diagnosis = examine(clean(tmp_path, table=table))
+    assert ids(diagnosis) == {"near-equal-texts"}
+    finding = found(diagnosis, "near-equal-texts")
+    assert finding.severity == "note"
+    # A pair among 32 records that are one batch: 2 of the 32 meet one such other.
+    assert diagnosis.facts["negatives"]["near_equal"] == pytest.approx(2 / 32)
+    assert finding.where == (f"{table[2]['caption']!r} ~ {table[5]['caption']!r}",)
+
+
+def test_records_without_texts_or_with_texts_in_files(tmp_path):
+    records = read(clean(tmp_path))
+    for record in records:
+        record.fields["caption"] = Blob("a.txt", data=record.fields["caption"].encode())
+    assert ids(examine(records)) == set()
+    for record in records:
+        record.fields["caption"] = None
+    diagnosis = examine(records)
+    assert ids(diagnosis) == {"unreadable-data"}
+    assert diagnosis.exit_code == 2

@@ -57,6 +57,12 @@ def examine(
             diagnosis.findings += _unreadable(error, data, fields)
             return diagnosis
     subject = Subject(records, recipe, most, progress, diagnosis.facts)
+    if not subject.texts or not subject.pictures:
+        what = "text" if subject.pictures else "picture"
+        diagnosis.findings.append(
+            Finding("unreadable-data", "unusable", name, (), f"a {what}", "none in any record")
+        )
+        return diagnosis
     for check in _CHECKS:
         diagnosis.findings += check(subject)
     return diagnosis

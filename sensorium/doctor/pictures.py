@@ -11,7 +11,7 @@ from sensorium.doctor.diagnosis import Finding, Severity
 from sensorium.doctor.inspection import Sight
 from sensorium.doctor.subject import LIMIT, TIMED, Subject, plural, span
 from sensorium.errors import DataError, clip
-from sensorium.records import Blob, Record
+from sensorium.records import Blob
 
 _ODD: dict[str, tuple[Severity, str, str | None]] = {
     "tiny-pictures": (
@@ -47,9 +47,9 @@ def pictures(subject: Subject) -> Iterator[Finding]:
     good = {at: sight for at, sight in sights.items() if sight.error is None}
     timed = [sight.seconds for sight in list(good.values())[:TIMED]]
     subject.facts["pictures"] = {
-        "total": len(subject.records),
+        "total": len(subject.pictures),
         "decoded": len(sights),
-        "sampled": len(sights) < len(subject.records),
+        "sampled": len(sights) < len(subject.pictures),
         "readable": len(good),
         "formats": dict(Counter(sight.format for sight in good.values()).most_common()),
         "width": span([sight.width for sight in good.values()]),
@@ -154,15 +154,14 @@ def _equal_pictures(subject: Subject) -> list[list[int]]:
     What was not decoded is read only where its size is another's too.
     """
     sizes: dict[int, list[int]] = {}
-    for at, record in enumerate(subject.records):
-        value = record.fields.get(subject.image)
-        if isinstance(value, Blob) and (size := _size(value)) is not None:
+    for at, blob in subject.pictures.items():
+        if (size := _size(blob)) is not None:
             sizes.setdefault(size, []).append(at)
     same: dict[tuple[int, bytes], list[int]] = {}
     for size, places in sizes.items():
         for at in places if len(places) > 1 else []:
             sight = subject.sights.get(at)
-            own = sight.digest if sight is not None else _digest(subject.records[at], subject.image)
+            own = sight.digest if sight is not None else _digest(subject.pictures[at])
             if own is not None:
                 same.setdefault((size, own), []).append(at)
     return [group for group in same.values() if len(group) > 1]
@@ -179,9 +178,7 @@ def _size(blob: Blob) -> int | None:
         return None
 
 
-def _digest(record: Record, name: str) -> bytes | None:
-    blob = record.fields[name]
-    assert isinstance(blob, Blob)
+def _digest(blob: Blob) -> bytes | None:
     try:
         return duplicates.digest(blob.read())
     except DataError:

@@ -13,6 +13,7 @@ from typing import Any
 from sensorium import draws, splits
 from sensorium.doctor import forecast, inspection
 from sensorium.doctor.inspection import Sight
+from sensorium.errors import DataError
 from sensorium.recipe import Recipe
 from sensorium.records import Blob, Records
 
@@ -40,12 +41,21 @@ class Subject:
         self.text = self.records.field_of("text")
 
     @cached_property
+    def pictures(self) -> dict[int, Blob]:
+        """record -> its picture, unread."""
+        return {
+            at: value
+            for at, record in enumerate(self.records)
+            if isinstance(value := record.fields.get(self.image), Blob)
+        }
+
+    @cached_property
     def words(self) -> list[list[str]]:
         """Per record its texts; empty ones of a list included."""
         values = [record.fields.get(self.text) for record in self.records]
         return [
-            [item for item in (value if isinstance(value, list) else [value])
-             if isinstance(item, str)]
+            [text for item in (value if isinstance(value, list) else [value])
+             if (text := _text(item)) is not None]
             for value in values
         ]  # fmt: skip
 
@@ -74,11 +84,7 @@ class Subject:
     @cached_property
     def sights(self) -> dict[int, Sight]:
         """record -> its picture, decoded: all, or a keyed sample."""
-        blobs = {
-            at: value
-            for at, record in enumerate(self.records)
-            if isinstance(value := record.fields.get(self.image), Blob)
-        }
+        blobs = self.pictures
         chosen = keyed(list(blobs), self.most, lambda at: self.records[at].key)
         # Those timed are the first of the keyed order, the rest come as they lie on disk.
         chosen[TIMED:] = sorted(chosen[TIMED:])
@@ -120,6 +126,16 @@ class Subject:
 def keyed(items: list[Any], most: int | None, key: Callable[[Any], str]) -> list[Any]:
     """At most `most` items (None: all) in an order that depends on their keys alone."""
     return sorted(items, key=lambda item: draws.uniform("doctor", _valid(key(item))))[:most]
+
+
+def _text(value: object) -> str | None:
+    """A text as it is, or from a file; None where there is none."""
+    if isinstance(value, Blob):
+        try:
+            return value.read().decode("utf-8", "replace")
+        except DataError:
+            return None
+    return value if isinstance(value, str) else None
 
 
 def _valid(text: str) -> str:
