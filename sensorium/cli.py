@@ -116,7 +116,12 @@ def demo(
 
 
 @app.command()
-def doctor(data: Data, fields: Fields = None, recipe: str = "lit", json: Json = False) -> None:
+def doctor(
+    data: Data,
+    fields: Fields = None,
+    recipe: Annotated[str, typer.Option(help="The recipe that would be trained on it.")] = "lit",
+    json: Json = False,
+) -> None:
     """Examine a data set: counts, damage, duplicates, leaks between splits, what to expect."""
     from sensorium.doctor import examine, show
 
@@ -428,7 +433,9 @@ def data_list() -> None:
 
 
 @data_app.command("get")
-def data_get(name: str) -> None:
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of: sensorium data list.")],
+) -> None:
     """Fetch a data set into the cache; prints its licence."""
     from sensorium import shelf
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from sensorium import (
-    building,
     controls,
     devices,
     draws,
@@ -28,11 +27,11 @@ from sensorium import (
     shelf,
     towers,
 )
-from sensorium.errors import DataError, UserError
+from sensorium.errors import DataError, RecipeError, UserError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches, gather
 from sensorium.prepare import Column, column
-from sensorium.recipe import Budget, Recipe, load, parse_budget
+from sensorium.recipe import Budget, Recipe, load, member, members, parse_budget
 from sensorium.records import Records
 from sensorium.run import Run, refuse_used
 from sensorium.starting import start
@@ -109,9 +108,9 @@ def pretrain(
         refuse_used(out)
     records = data if isinstance(data, Records) else reading.read(data, fields)
     _refuse_missing(recipe, records)
+    for kind, path, options in members(recipe):
+        member(kind, path, options)  # a wrong value is told before towers and data are read
     _fetch_towers(recipe, watcher)
-    with torch.device("meta"):  # a wrong value in the recipe is told before anything is written
-        building.build(recipe)
     with files.claim(out):
         watcher.say("data", _data_line(records))
         run = Run.create(
@@ -128,7 +127,7 @@ def pretrain(
         run.device = device
         try:
             _train(run, records, watcher, began)
-        except DataError:
+        except (DataError, RecipeError):
             if not (run.folder / "log.jsonl").exists():  # before the first step: nothing to resume
                 run.withdraw()
             raise

@@ -67,7 +67,7 @@ class Recipe(_Strict):
     prior: float = Field(
         0.0,
         ge=0,
-        description="weight of what encoders know untrained, beside 1 for what is learned",
+        description="weight of what encoders know untrained, beside 1 for what they learn",
     )
     start: Literal["random", "cca"] = Field(
         "random", description="projections: random, or canonical directions in closed form"
@@ -380,7 +380,9 @@ def _explained(
                            nearest=nearest(str(path[-1]), valid), **place)  # fmt: skip
     if first["type"] == "missing":
         return RecipeError(expected="a value", found="nothing", **place)
-    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if first["type"] == "value_error":  # of two options that do not go together: a sentence
+        return RecipeError(first["msg"].removeprefix("Value error, "), **place)
+    message = first["msg"].removeprefix("Input should be ")
     message = message.split(", unable to parse")[0]
     near = None
     if first["type"] == "literal_error":

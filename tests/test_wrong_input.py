@@ -523,10 +523,17 @@ def key_path(place, told):
     return ["pretrain", "emoji", "--recipe", "clip", "--out", "run", told]
 
 
-@case("field objectives.0.temperature", "greater than 0, found -1", torch=True)
-def wrong_value_of_a_member(place):
+@cases({
+    "range": ("objectives.0.temperature=-1", "field objectives.0.temperature",
+              "greater than 0, found -1"),
+    "type": ("encoders.image.depth=deep", "field encoders.image.depth", "found 'deep'"),
+    "pair": ("encoders.text.heads=5", "field encoders.text: width 32 is not a multiple of heads 5"),
+    "other": ("objectives.0.between=[text,sound]", "field objectives.0.between",
+              "modalities of the recipe: image, text, found sound"),
+}, torch=True)  # fmt: skip
+def wrong_value_of_a_member(place, told):
     place.folder_of(12)
-    return pretrain("photos", "objectives.0.temperature=-1")
+    return [*pretrain("photos"), told]
 
 
 @cases({
