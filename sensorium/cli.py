@@ -171,14 +171,7 @@ def pretrain(
 
     console, err = _consoles()
     teller = Teller(err)
-    run = train(
-        records,
-        chosen,
-        out=out,
-        workers=workers,
-        device=device,
-        watcher=teller,
-    )
+    run = train(records, chosen, out=out, workers=workers, device=device, watcher=teller)
     _finish(run, console, teller)
 
 

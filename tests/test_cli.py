@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import typer
-from test_wrong_input import Place, pretrain, sensorium
+from commands import Place, pretrain, sensorium
 
 from sensorium import __version__, cli, errors, shelf
 from sensorium.errors import NonFinite, RunError, Stopped
