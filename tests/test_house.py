@@ -32,7 +32,7 @@ LONG = {f"tests/test_{subject}.py" for subject in ("checkpoint", "report", "wron
 # Answer a user's mistake: importing them must not load torch.
 QUICK = ("cache", "cli", "errors", "files", "reading", "recipe", "records", "shelf", "splits",
          "terminal", "manifest", "run")  # fmt: skip
-MIRRORED = ("datasets", "encoders", "layouts", "modalities", "objectives", "tasks")
+MIRRORED = shelf.SHELVES
 
 
 def name(path: Path) -> str:
