@@ -22,6 +22,8 @@ from sensorium.recipe import Recipe
 from sensorium.step import Loss, Step
 from sensorium.tokens import Batch
 
+SAVE_EVERY = 60.0  # seconds: the most that a kill can lose
+
 
 @dataclass
 class Progress:
@@ -81,28 +83,32 @@ def train(
     """
     coming = batches(progress.step, plan.steps)
     started = time.monotonic() - progress.seconds
+    saved = time.monotonic()
     while True:
         # --- evaluate -----------------------------------------------------------------------
-        due = progress.step % plan.evaluate_every == 0 or progress.step == plan.steps
-        if due:
+        last = progress.step == plan.steps
+        better = False
+        if progress.step % plan.evaluate_every == 0 or last:
             line: dict[str, Any] = {"step": progress.step, "split": "validation"}
             line |= validate(step)
             files.append_line(folder / "log.jsonl", line)
-            if line["score"] > progress.best_score:
+            better = line["score"] > progress.best_score
+            if better:
                 progress.best_step, progress.best_score = progress.step, line["score"]
             watch(progress, line)
         # --- save ---------------------------------------------------------------------------
-        stop = stopping() and progress.step < plan.steps
-        if due or stop:
+        stop = stopping() and not last
+        if better or last or stop or time.monotonic() - saved > SAVE_EVERY:
             progress.seconds = time.monotonic() - started
             save(step, optimiser, recipe, folder, progress)
+            saved = time.monotonic()
         # --- stop ---------------------------------------------------------------------------
         if stop:
             raise Stopped(
                 f"stopped at step {progress.step:,} of {plan.steps:,}; saved",
                 see=f"sensorium resume {folder}",
             )
-        if progress.step == plan.steps:
+        if last:
             return progress
         # --- step ---------------------------------------------------------------------------
         batch = next(coming).to(device)

@@ -44,7 +44,7 @@ class Spec(BaseModel):
 
     use: Literal["nystroem"] = "nystroem"
     anchors: int = Field(1500, ge=2, description="training items that others are compared with")
-    components: int = Field(512, ge=2, description="principal components that are kept")
+    components: int = Field(1500, ge=2, description="principal components that are kept")
     gamma: float = Field(2.0, gt=0, description="over the mean squared distance of anchors")
     shrinkage: float = Field(1e-3, gt=0, description="of the whitening, share of all variance")
     root: bool = Field(False, description="square root of (non-negative) features first")
