@@ -156,9 +156,11 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
 
 
 def _scored(run: Run) -> Run:
+    """Scores and indexes the finished run; what is there already is kept."""
     for split in ("validation", "test"):
         if not (run.folder / "evaluation" / f"{split}.json").exists():
             run.evaluate(split)
+    run.index()
     return run
 
 
@@ -418,7 +420,7 @@ def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
                 f"recipe {recipe.name} needs the tower {part['use']}: {error.what}",
                 expected=error.expected,
                 found=error.found,
-                see=f"{error.see or 'sensorium cache fetch'}, where there is a network; "
+                see=f"{error.see or 'sensorium cache fetch, where there is a network'}; "
                 "or --recipe clip, which needs no tower",
             ) from None
 

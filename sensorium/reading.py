@@ -99,9 +99,8 @@ def choose(path: Path) -> str:
     try:
         there = path.exists()
     except (OSError, ValueError) as error:  # a name too long, or with a zero byte
-        raise DataError(
-            f"no data at {clip(str(path))}", expected="a path", found=clip(str(error))
-        ) from None
+        found = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"no data at {clip(str(path))}", expected="a path", found=found) from None
     if not there:
         _missing(path)
     if path.is_dir() and not any(path.iterdir()):

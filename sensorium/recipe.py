@@ -84,10 +84,13 @@ class Recipe(_Strict):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the whole recipe, hexadecimal."""
-        return hashlib.sha256(
-            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
-        ).hexdigest()
+        """SHA-256 of all that differs from the defaults, hexadecimal.
+
+        A field that a later version adds, with the old behaviour as its default, changes no hash:
+        runs of before can still be opened.
+        """
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class Budget(_Strict):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sensorium import shelf
 from sensorium.errors import RecipeError
-from sensorium.recipe import check, load, parse_budget, read_yaml, sized, to_yaml
+from sensorium.recipe import Recipe, check, load, parse_budget, read_yaml, sized, to_yaml
 
 CLIP = shelf.path("recipes", "clip")
 
@@ -27,6 +27,18 @@ def test_yaml_reads_back_equal(tmp_path):
         again = load(file)
         assert again == recipe
         assert again.hash == recipe.hash
+
+
+def test_a_field_of_a_later_version_changes_no_hash():
+    """Runs of before can be opened when a recipe may say more than it could."""
+
+    class Later(Recipe):
+        more: str = "as before"
+
+    content = load("lit").model_dump(mode="json")
+    assert Later(**content).hash == load("lit").hash
+    assert Later(**content, more="other").hash != load("lit").hash
+    assert load("lit", overrides=["seed=1"]).hash != load("lit").hash
 
 
 @pytest.mark.parametrize(

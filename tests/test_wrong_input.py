@@ -103,6 +103,11 @@ def empty_name(place):
     return pretrain("")
 
 
+@case("no data at 'nnnn", "expected a path, found File name too long")
+def name_too_long(place):
+    return pretrain("n" * 3000)
+
+
 @case("expected pictures with captions", "found an empty folder", "photos")
 def empty_folder(place):
     (place.folder / "photos").mkdir()
