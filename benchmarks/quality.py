@@ -25,7 +25,7 @@ from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches
 from sensorium.optimiser import rate
 from sensorium.prepare import Column, Reader, column
-from sensorium.pretraining import part, pretrain
+from sensorium.pretraining import pretrain
 from sensorium.recipe import Recipe, load
 from sensorium.records import Records
 from sensorium.starting import start
@@ -90,7 +90,7 @@ def ranks(
             group["lr"] = rate(at, steps, recipe.optimiser)
         torch.manual_seed(draws.integer(recipe.seed, "dropout", at))
         update(step, adam, batches[at], recipe.optimiser.clip)
-    small = {name: part(made, asked) for name, made in columns.items()}
+    small = {name: made.part(asked) for name, made in columns.items()}
     readers = {name: Reader(recipe, name) for name in small}
     vectors = {name: embed(step, recipe, readers[name], made) for name, made in small.items()}
     table, right = vectors["text"] @ vectors["image"].T, pairs(small["text"], small["image"]).right

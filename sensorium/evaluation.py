@@ -191,7 +191,7 @@ def _scores(
         "partner_shuffled": "the same training on partners dealt out anew"
         if controls.SHUFFLED in controls.names(run.recipe)
         else "answers dealt out anew at evaluation",
-        "chosen_on": "validation",
+        "chosen_on": f"validation, by {run.recipe.choose}",
         "step": run.info["best_step"],
     }
     scores = []

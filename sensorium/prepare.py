@@ -53,6 +53,18 @@ class Column:
     identity: np.ndarray
     features: bool
 
+    def part(self, positions: list[int]) -> Column:
+        """The column of some records only, in the order given."""
+        items = [item for at in positions for item in self.index[at]]
+        counter = iter(range(len(items)))
+        index = [[next(counter) for _ in self.index[at]] for at in positions]
+        kept = (
+            self.items[items]
+            if isinstance(self.items, np.ndarray)
+            else [self.items[i] for i in items]
+        )
+        return Column(self.modality, kept, index, self.identity[items], self.features)
+
 
 class Reader:
     """Reads one modality as a recipe asks: its options, its tower if it has one.

@@ -78,6 +78,10 @@ class Recipe(_Strict):
     most_epochs: int | None = Field(
         None, ge=0, description="bound on a time budget: more passes only memorise"
     )
+    choose: Literal["rank", "loss"] = Field(
+        "rank",
+        description="what is best on validation: mean reciprocal rank, or loss (less noisy on few)",
+    )
     seed: int = Field(0, ge=0)
     departures: list[str] = Field(default_factory=list)
     published: dict[str, Any] = Field(default_factory=dict)

@@ -56,11 +56,12 @@ _VOID = {"img", "meta", "link", "br", "col"}
 
 def steps_of(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most` round ticks that enclose low and high."""
-    span = max(high - low, 1e-9)
+    span = max(high - low, 0.1 * abs(high), 1e-9)  # a flat line still needs an axis
     power = 10 ** math.floor(math.log10(span / (most - 1)))
     for factor in (1, 2, 2.5, 5, 10, 20, 25, 50):
         step = factor * power
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        last = max(last, first + 1)
         if last - first + 1 <= most:
             return [round(at * step, 12) for at in range(first, last + 1)]
     raise AssertionError("a factor of 50 always encloses the range")

@@ -296,9 +296,10 @@ def _learning(facts: Facts) -> list[Markup] | Gap:
 
 def _numbers(facts: Facts) -> Markup:
     """The curves as a table, for who cannot see them or wants the figures."""
-    keys = [k for k in facts.log[0] if k not in ("step", "split") and not k.endswith("/no_skill")]
+    aside = ("step", "split", "score")
+    keys = [k for k in facts.log[0] if k not in aside and not k.endswith("/no_skill")]
     names = [direction_words(k.partition("/")[0]) + " recall@1" if "/" in k else k for k in keys]
-    names = ["mean reciprocal rank" if name == "score" else name for name in names]
+    names = [name.replace("_", " ") for name in names]
     best, rows = facts.info.get("best_step"), []
     for line in facts.log:
         chosen = line["step"] == best
@@ -312,7 +313,7 @@ def _numbers(facts: Facts) -> Markup:
 def _logged(key: str, value: Any) -> str:
     if not isinstance(value, int | float):
         return "–"
-    return share(value) if key == "score" or "recall" in key else decimal(value)
+    return share(value) if "recall" in key or "rank" in key else decimal(value)
 
 
 # --- answers -----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     best_step: int = -1
-    best_score: float = -1.0
+    best_score: float = -1e30  # JSON has no infinity
     order: str = ""  # SHA-256 chained over the keys of all batches: two runs saw the same
 
 

@@ -1,6 +1,7 @@
 """Puts this folder on the import path (for `reference`), skips tests whose tower is absent, and
 trains the one tiny run that many tests share."""
 
+import os
 import shutil
 
 import pytest
@@ -106,3 +107,35 @@ def tiny_copy(tiny_run, tmp_path, empty_cache):
 
     shutil.copytree(tiny_run.folder, tmp_path / "run")
     return Run.open(tmp_path / "run")
+
+
+# Why a test may be skipped where all is installed; CI (SENSORIUM_ALLOWED_SKIPS=strict) fails on
+# any other reason, so that a whole file cannot fall silent.
+ALLOWED_SKIPS = (
+    "has no parameters",
+    "the transformer's own test covers it",
+    "is not fetched: sensorium data get",
+    "root may",
+    "dpkg-deb is not on this machine",
+)
+_unexpected: list[str] = []
+
+
+def pytest_runtest_logreport(report):
+    """Collects skips whose reason is not on the list."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not any(known in reason for known in ALLOWED_SKIPS):
+            _unexpected.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session):
+    """In CI a skip that is not on the list fails the run."""
+    if _unexpected and os.environ.get("SENSORIUM_ALLOWED_SKIPS") == "strict":
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says which skips are not on the list."""
+    for line in _unexpected:
+        terminalreporter.write_line(f"skip not on the list: {line}")

@@ -7,13 +7,13 @@ from sensorium.recipe import load
 
 def test_constants_are_those_of_the_modules_they_speak_of():
     """They are written twice so that telling them needs no torch."""
-    from sensorium import pretraining
+    from sensorium import budgeting
     from sensorium.encoders import efficientnet_lite, minilm
     from sensorium.modalities import image, text
 
     assert forecast.TOWERS["efficientnet_lite"][1] == efficientnet_lite.WIDTH
     assert forecast.TOWERS["minilm"][1] == minilm.WIDTH
-    assert forecast.PREPARING == pretraining._PREPARING
+    assert forecast.PREPARING == budgeting.PREPARING
     assert (image.Spec().size, image.Spec().crop) == (forecast.SIZE, forecast.CROP)
     assert text.Spec().length == forecast.LENGTH
     assert set(forecast.TOWERS) == set(towers.TOWERS)
@@ -46,7 +46,7 @@ def test_the_plan_of_a_recipe_without_towers():
 
 
 def test_the_side_of_a_picture():
-    assert forecast.side(load("lit", "tiny")) == 256
+    assert forecast.side(load("lit", "tiny")) == 224
     assert forecast.side(load("clip", "tiny")) == 64
     assert recipe.SIZES["tiny"]["size"] == 64
 
