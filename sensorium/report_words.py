@@ -13,10 +13,6 @@ LABELS = {
     "conse": "ConSE, nothing trained",
     "plain_projections": "plain projections",
     "partner_shuffled": "partner shuffled",
-    "partner_shuffled_training": "trained on shuffled partners",
-    "image_alone": "picture alone",
-    "text_alone": "words alone",
-    "majority": "most frequent answer",
     "chance": "no skill",
 }
 # modality -> (what asks, at the head of a sentence; what is asked for; what a pool holds)
@@ -164,25 +160,40 @@ def _where(protocol: Mapping[str, Any]) -> str:
 
 
 def _against(value: float, interval: tuple[float, float], controls: Mapping[str, Any]) -> list[str]:
-    """The strongest control if it is beaten; every one that is not; those that are missing."""
+    """The strongest control if it is beaten; every one that is not; those that are missing.
+
+    By the paired interval of the difference where it was computed, else by the two intervals.
+    """
     measured = [
-        (_in_sentence(name), given["value"], given["interval"])
+        (_in_sentence(name), given["value"], given["interval"], given.get("difference_interval"))
         for name, given in controls.items()
         if given.get("value") is not None and isinstance(given.get("interval"), list | tuple)
     ]
-    lines, level = [], []
-    for at, (told, other, (low, high)) in enumerate(sorted(measured, key=lambda m: -m[1])):
+    lines, level, paired = [], [], False
+    for at, (told, other, (low, high), apart_by) in enumerate(
+        sorted(measured, key=lambda m: -m[1])
+    ):
         against = f"{share(value)} against {share(other)}"
-        if interval[0] <= high and low <= interval[1]:
-            level.append(f"{told}, {share(low)} to {share(high)}")
-        elif other > value:
-            lines.append(f"It does worse than {told}: {against}.")
+        if apart_by is not None:
+            least, most = apart_by
+            overlaps, worse = least <= 0 <= most, most < 0
+            how = f"95 % interval of the paired difference {_points(least)} to {_points(most)}"
+        else:
+            overlaps, worse = interval[0] <= high and low <= interval[1], other > value
+            how = "the 95 % intervals lie apart"
+        if overlaps:
+            paired = paired or apart_by is not None
+            level.append(f"{told}, {share(low)} to {share(high)}" if apart_by is None else
+                         f"{told} ({against}; {_points(apart_by[0])} to {_points(apart_by[1])} "
+                         "points)")  # fmt: skip
+        elif worse:
+            lines.append(f"It does worse than {told}: {against}; {how}.")
         elif at == 0:
-            lines.append(
-                f"It beats {told} by {decimal(100 * (value - other), 1)} points ({against}); "
-                "the 95 % intervals lie apart."
-            )
-    if level:
+            gain = decimal(100 * (value - other), 1)
+            lines.append(f"It beats {told} by {gain} points ({against}; {how}).")
+    if level and paired:
+        lines.append(f"These records do not tell it apart from {'; nor from '.join(level)}.")
+    elif level:
         of, apart = ("that", "the two") if len(level) == 1 else ("those", "them")
         lines.append(
             f"Its interval, {share(interval[0])} to {share(interval[1])}, overlaps {of} of "
@@ -195,6 +206,11 @@ def _against(value: float, interval: tuple[float, float], controls: Mapping[str,
             )
             lines.append(said[0].upper() + said[1:] + ".")
     return lines
+
+
+def _points(difference: float) -> str:
+    """A difference of shares in points."""
+    return decimal(100 * difference, 1)
 
 
 def _in_sentence(control: str) -> str:

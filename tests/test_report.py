@@ -391,7 +391,7 @@ def test_verdict_with_skill():
     assert said.title == (
         "Words find the right picture first 38 times in 100. Luck finds it 0.6 times."
     )
-    assert "It beats ConSE (nothing trained) by 17.1 points (.384 against .213)" in said.lines[1]
+    assert "It beats ConSE (nothing trained) by 17.1 points (.384 against .213;" in said.lines[1]
     assert "174 records of the test split" in said.lines[0]
 
 
@@ -405,6 +405,27 @@ def test_verdict_without_skill():
     assert "lies below what luck gives" in below.lines[1]
 
 
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [((0.03, 0.12), "It beats plain projections by 7.4 points"),
+     ((-0.02, 0.12), "do not tell it apart from plain projections"),
+     ((-0.12, -0.01), "It does worse than plain projections")],
+)  # fmt: skip
+def test_the_paired_difference_decides_where_it_is_known(interval, words):
+    """The two intervals overlap in every case; only the paired one speaks."""
+    score = {
+        "task": "retrieval", "direction": "text_to_image", "metric": "recall@1",
+        "value": 0.384, "interval": [0.31, 0.46],
+        "protocol": {"records": 174, "split": "test"},
+        "controls": {
+            "plain_projections": {"value": 0.31, "interval": [0.25, 0.38],
+                                  "difference": 0.074, "difference_interval": list(interval)},
+            "chance": {"value": 1 / 174, "interval": "exact"},
+        },
+    }  # fmt: skip
+    assert words in verdict([score]).lines[1]
+
+
 def test_verdict_that_overlaps_a_control_says_so():
     said = verdict([score(0.31, (0.246, 0.383), conse=(0.24, [0.18, 0.31]))])
     assert said.skill
@@ -413,7 +434,9 @@ def test_verdict_that_overlaps_a_control_says_so():
     both = verdict([score(0.31, (0.246, 0.383), conse=(0.24, [0.18, 0.31]), own=(0.3, [0.2, 0.4]))])
     assert "overlaps those of own, .200 to .400; of ConSE (nothing trained)" in both.lines[1]
     behind = verdict([score(0.1, (0.06, 0.15), conse=(0.24, [0.18, 0.31]))])
-    assert behind.lines[1] == "It does worse than ConSE (nothing trained): .100 against .240."
+    assert behind.lines[1].startswith(
+        "It does worse than ConSE (nothing trained): .100 against .240;"
+    )
 
 
 def test_verdict_on_validation_and_with_a_weak_second_direction():
