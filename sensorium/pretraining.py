@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import os
@@ -14,34 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from sensorium import (
     controls,
     devices,
-    draws,
     files,
     optimiser,
     reading,
     shelf,
     towers,
 )
+from sensorium.budgeting import calibrate, within
 from sensorium.errors import DataError, RecipeError, UserError
-from sensorium.evaluation import embed, pairs
-from sensorium.loading import Batches, gather
+from sensorium.loading import Batches
 from sensorium.prepare import Column, column
-from sensorium.recipe import Budget, Recipe, load, member, members, parse_budget
+from sensorium.recipe import Recipe, load, member, members
 from sensorium.records import Records
 from sensorium.run import Run, refuse_used
 from sensorium.starting import start
-from sensorium.step import Step
-from sensorium.tasks import retrieval
-from sensorium.training import Plan, Progress, restore, train, update
-
-EVALUATIONS = 20  # looks at validation in one run
-_PREPARING = 0.6  # share of a time budget that reading and towers may take
-_PROBE = 32  # records read to estimate how long the rest takes
+from sensorium.training import Plan, Progress, restore, train
+from sensorium.validation import validation
 
 
 class Watcher(Protocol):
@@ -167,7 +159,7 @@ def _scored(run: Run) -> Run:
 def _train(run: Run, records: Records, watcher: Watcher, began: float) -> None:
     """Decides what takes part, fits the readers, trains; each stage is skipped once it is done."""
     if not (run.folder / "splits.json").exists():
-        records = _within(run, records, parse_budget(run.recipe.budget), watcher)
+        records = within(run, records, watcher.say)
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
@@ -254,158 +246,6 @@ def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
         columns[name] = made
     run.remember(records)
     return columns
-
-
-def validation(
-    run: Run, records: Records, columns: dict[str, Column]
-) -> Callable[[Step], dict[str, float]]:
-    """Scores a Step on the validation split: `score` is the mean reciprocal rank both ways."""
-    positions = [
-        at
-        for at in records.positions("validation")
-        if all(columns[name].index[at] for name in columns)
-    ][:2000]
-    if len(positions) < 2:
-        raise DataError(
-            file=records.name,
-            expected="at least 2 whole records in the validation split",
-            found=str(len(positions)),
-        )
-    small = {name: part(made, positions) for name, made in columns.items()}
-    modalities = {name: run.reader(name).modality for name in columns}
-    chosen = [records[at] for at in positions]
-    problem = pairs(small["text"], small["image"])
-
-    def scores(step: Step) -> dict[str, float]:
-        vectors = {
-            name: embed(step, run.recipe, run.reader(name), made, run.device)
-            for name, made in small.items()
-        }
-        table = vectors["text"] @ vectors["image"].T
-        there = retrieval.rank(table, problem.right)
-        back = retrieval.rank(table.T, problem.right.T)
-        line = {
-            "score": (there.mean_reciprocal + back.mean_reciprocal) / 2,
-            "text_to_image/recall@1": there.recall(1),
-            "image_to_text/recall@1": back.recall(1),
-        }
-        step.eval()
-        with torch.no_grad():
-            sums: dict[str, list[float]] = {}
-            for rows in _rows(len(chosen), run.recipe.optimiser.batch):
-                items: dict[str, list[int | None]] = {
-                    name: [made.index[at][0] for at in rows] for name, made in small.items()
-                }
-                batch = gather([chosen[at] for at in rows], small, modalities, items)
-                _, losses = step(batch.to(run.device))
-                for name, loss in losses.items():
-                    told = sums.setdefault(name, [0.0, 0.0, 0.0])
-                    told[0] += float(loss.sum)
-                    told[1] += float(loss.count)
-                    told[2] += float(loss.chance * loss.count)
-        for name, (total, count, luck) in sums.items():
-            line[name] = total / max(count, 1)
-            line[f"{name}/no_skill"] = luck / max(count, 1)
-        return line
-
-    return scores
-
-
-def _rows(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def part(made: Column, positions: list[int]) -> Column:
-    """The column of some records only."""
-    items = [item for at in positions for item in made.index[at]]
-    counter = iter(range(len(items)))
-    index = [[next(counter) for _ in made.index[at]] for at in positions]
-    kept = (
-        made.items[items] if isinstance(made.items, np.ndarray) else [made.items[i] for i in items]
-    )
-    return Column(made.modality, kept, index, made.identity[items], made.features)
-
-
-def calibrate(
-    run: Run,
-    step: Step,
-    batches: Batches,
-    validate: Callable[[Step], dict[str, float]],
-    began: float,
-) -> tuple[Plan, dict[str, Any]]:
-    """Turns the budget into a number of steps, once; a time budget by timing a few on a copy."""
-    recipe = run.recipe
-    budget = parse_budget(recipe.budget)
-    size, records = batches.size, len(batches.positions)
-    why: dict[str, Any] = {"budget": recipe.budget}
-    if budget.unit == "seconds":
-        trial = copy.deepcopy(step)
-        adam = optimiser.build(trial, recipe.optimiser)
-        coming = batches.from_step(0, 1_000_000)
-        for _ in range(2):  # the first steps allocate and compile
-            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
-        start, done = time.monotonic(), 0
-        while done < 3 or time.monotonic() - start < 1.0:
-            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
-            done += 1
-        each = (time.monotonic() - start) / done
-        start = time.monotonic()
-        validate(trial)
-        look = time.monotonic() - start
-        left = budget.amount - (time.monotonic() - began) - EVALUATIONS * look
-        steps = max(EVALUATIONS, int(left / (each * 1.1)))
-        why |= {"seconds_a_step": each, "seconds_left": left}
-    else:
-        amount = {
-            "samples": budget.amount / size,
-            "epochs": budget.amount * records / size,
-            "steps": budget.amount,
-        }[budget.unit]
-        steps = max(1, round(amount))
-    if recipe.most_epochs is not None and budget.unit == "seconds":
-        most = max(EVALUATIONS, round(recipe.most_epochs * records / size))
-        if steps > most:
-            why["cut"] = f"{recipe.most_epochs} epochs; more passes only memorise"
-            steps = most
-    return Plan(steps, max(1, steps // EVALUATIONS)), why
-
-
-def _within(run: Run, records: Records, budget: Budget, watcher: Watcher) -> Records:
-    """A keyed subset of large data where a time budget cannot read all of it; says the estimate."""
-    if budget.unit != "seconds":
-        return records
-    probe = [records[at] for at in draws.order(len(records), run.recipe.seed, "probe")[:_PROBE]]
-    start = time.monotonic()
-    for name in run.recipe.modalities:
-        column(run.reader(name), probe, run.fields[name])
-    each = (time.monotonic() - start) / len(probe)
-    affordable = int(_PREPARING * budget.amount / each)
-    estimate = each * len(records)
-    run.note(reading={"seconds_a_record": each, "seconds_estimated": estimate})
-    if affordable >= len(records):
-        return records
-    kept = set(_keyed_subset(records, max(affordable, 100)))
-    watcher.say(
-        "subset",
-        f"{len(kept):,} of {len(records):,} records fit {run.recipe.budget}; reading all would "
-        f"take about {estimate / 60:.0f} min (--budget {2 * estimate / 60:.0f}min)",
-    )
-    run.note(subset={"records": len(kept), "of": len(records)})
-    records.records = [record for record in records.records if record.key in kept]
-    return records
-
-
-def _keyed_subset(records: Records, count: int) -> list[str]:
-    """Keys of about `count` records, the same share of each split, whole groups where small."""
-    share = count / len(records)
-    kept = []
-    for split in ("train", "validation", "test"):
-        keys = sorted(
-            (records[at].key for at in records.positions(split)),
-            key=lambda key: draws.uniform("subset", key),
-        )
-        kept += keys[: max(10, round(share * len(keys)))]
-    return kept
 
 
 def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
