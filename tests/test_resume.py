@@ -46,6 +46,7 @@ def test_bits_after_kills_at_random_instants(tiny_data, tmp_path):
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(1800)
 def test_bits_after_500_kills(tiny_data, tmp_path):
     """pytest -m heavy tests/test_resume.py"""
     finished = killed_runs(tiny_data, tmp_path, 500, 1, "budget=60-steps")
