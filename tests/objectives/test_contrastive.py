@@ -26,7 +26,8 @@ def slow(left, right, scale, positive, valid, smoothing=0.0):
             continue
         candidates = [j for j in range(n) if valid[j]]
         scores = {
-            j: scale * sum(float(a * b) for a, b in zip(left[i], right[j], strict=True)) for j in candidates
+            j: scale * sum(float(a * b) for a, b in zip(left[i], right[j], strict=True))
+            for j in candidates
         }
         largest = max(scores.values())
         log_sum = largest + math.log(sum(math.exp(s - largest) for s in scores.values()))
