@@ -18,6 +18,7 @@ from sensorium.training import Plan, update
 
 EVALUATIONS = 20  # looks at validation in one run
 PREPARING = 0.6  # share of a time budget that reading and towers may take
+LEAST = 100  # records that are read whatever they cost
 PROBE = 32  # records read to estimate how long the rest takes
 
 
@@ -36,7 +37,7 @@ def within(run: Run, records: Records, say: Callable[[str, str], None]) -> Recor
     run.note(reading={"seconds_a_record": each, "seconds_estimated": estimate})
     if affordable >= len(records):
         return records
-    kept = set(_keyed_subset(records, max(affordable, 100)))
+    kept = set(keyed_subset(records, max(affordable, LEAST)))
     say(
         "subset",
         f"{len(kept):,} of {len(records):,} records fit {run.recipe.budget}; reading all would "
@@ -47,7 +48,7 @@ def within(run: Run, records: Records, say: Callable[[str, str], None]) -> Recor
     return records
 
 
-def _keyed_subset(records: Records, count: int) -> list[str]:
+def keyed_subset(records: Records, count: int) -> list[str]:
     """Keys of about `count` records, the same share of each split, whole groups where small."""
     share = count / len(records)
     kept = []

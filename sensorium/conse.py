@@ -14,6 +14,7 @@ import torch
 from sensorium import towers
 from sensorium.encoders import efficientnet_lite, minilm
 from sensorium.recipe import load
+from sensorium.records import Record, Source
 
 TOP = 10
 TEMPERATURE = 2.0  # of the prior: a softer vote than the classifier's own
@@ -48,16 +49,20 @@ def tables() -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         UserError: a tower is not in the cache.
     """
-    from sensorium.prepare import Reader
+    from sensorium.prepare import Reader, column
 
-    recipe = load("lit")
-    reader = Reader(recipe, "text")
+    recipe = load("plain_projections")
     names = efficientnet_lite.class_names()
-    whole = torch.from_numpy(reader.encode(list(names))[:, 0])
-    first = torch.from_numpy(reader.encode([name.split(",")[0] for name in names])[:, 0])
+    # As records, so that the names are encoded once and kept like any other text.
+    records = [
+        Record(name, Source("imagenet_classes.txt", at + 1), {"text": [name, name.split(",")[0]]})
+        for at, name in enumerate(names)
+    ]
+    made, _ = column(Reader(recipe, "text"), records, "text")
+    both = torch.from_numpy(made.items[:, 0]).reshape(len(names), 2, -1)
     image = towers.load(TOWERS[0], Reader(recipe, "image").modality)
     weight, bias = image.classifier.weight.detach(), image.classifier.bias.detach()
     return (
         torch.cat([weight, bias[:, None]], dim=1),
-        torch.nn.functional.normalize(whole + first, dim=1),
+        torch.nn.functional.normalize(both.sum(dim=1), dim=1),
     )
