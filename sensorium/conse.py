@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
 from sensorium import towers
@@ -59,7 +60,7 @@ def tables() -> tuple[torch.Tensor, torch.Tensor]:
         for at, name in enumerate(names)
     ]
     made, _ = column(Reader(recipe, "text"), records, "text")
-    both = torch.from_numpy(made.items[:, 0]).reshape(len(names), 2, -1)
+    both = torch.from_numpy(np.asarray(made.items)[:, 0]).reshape(len(names), 2, -1)
     image = towers.load(TOWERS[0], Reader(recipe, "image").modality)
     weight, bias = image.classifier.weight.detach(), image.classifier.bias.detach()
     return (
