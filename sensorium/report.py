@@ -378,7 +378,7 @@ def thumbnail(value: Blob, side: int = SIDE) -> bytes | None:
     """A picture's centre square (what the model reads of it) as WebP; None if it cannot be read."""
     from PIL import Image, ImageOps
 
-    from sensorium.modalities.image import decode
+    from sensorium.pictures import decode
 
     try:
         picture = decode(value.read(), value.name, side)

@@ -1,24 +1,19 @@
 """What one picture, or one text, shows by itself: readable or not, and what looks wrong.
 
-Pictures are decoded by the rules of `modalities/image.py`, written again without torch (a test
-holds the two equal): a diagnosis must not wait for a library that it does not need.
+Pictures are decoded as training decodes them; nothing here loads torch.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import time
 import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from sensorium.doctor.duplicates import Mark, digest, mark
 from sensorium.errors import DataError
-from sensorium.layouts._header import FORMATS, HEAD, MAX_PIXELS, what
+from sensorium.pictures import opened, upright
 from sensorium.records import Blob
 
 LEAST_SIDE = 16  # pixels; of less, enlarging makes a blur
@@ -69,15 +64,13 @@ def see(blob: Blob, near: int) -> Sight:
         return Sight(blob.name, "; ".join(error.lines[1:] or error.lines))
     own = digest(data)
     try:
-        picture = _open(data)
+        picture = opened(data, blob.name)
         kind, mode, size = str(picture.format), picture.mode, picture.size
         moves = bool(getattr(picture, "is_animated", False))
-        upright = _rgb(picture, near)
-        small = upright.resize(_fit(upright.size, near), reducing_gap=3.0)
-    except Unreadable as error:
-        return Sight(blob.name, str(error), own)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        return Sight(blob.name, f"expected a whole picture, found {error}", own)
+        whole = upright(picture, blob.name, near)
+        small = whole.resize(_fit(whole.size, near), reducing_gap=3.0)
+    except DataError as error:
+        return Sight(blob.name, "; ".join(error.lines[1:]), own)
     seconds = time.perf_counter() - start
     extent = [high - low for low, high in small.getextrema()]  # type: ignore[misc]
     plain = max(extent) <= ONE_COLOUR
@@ -93,44 +86,6 @@ def see(blob: Blob, near: int) -> Sight:
         None if plain else mark(small),
         seconds,
     )
-
-
-class Unreadable(Exception):
-    """Why a picture cannot be decoded."""
-
-
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise Unreadable("expected a picture, found 0 bytes")
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise Unreadable(
-            f"expected at most {MAX_PIXELS:,} pixels, found a header that claims far more"
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError):
-        raise Unreadable(
-            f"expected a picture ({', '.join(FORMATS)}), found {what(data[:HEAD])}"
-        ) from None
-    if picture.width * picture.height > MAX_PIXELS:
-        raise Unreadable(
-            f"expected at most {MAX_PIXELS:,} pixels, found {picture.width:,} x {picture.height:,}"
-        )
-    return picture
-
-
-def _rgb(picture: Image.Image, near: int) -> Image.Image:
-    """Upright, RGB, transparency on white; raises what Pillow raises on damage."""
-    if picture.format == "JPEG":
-        picture.draft("RGB", (near, near))
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        above = picture.convert("RGBA")
-        picture = Image.new("RGBA", above.size, (255, 255, 255, 255))
-        picture.alpha_composite(above)
-    elif picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return picture.convert("RGB")
 
 
 def _fit(size: tuple[int, int], near: int) -> tuple[int, int]:

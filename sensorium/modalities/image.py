@@ -1,24 +1,21 @@
 """Still pictures: bytes -> uint8 array [height, width, 3] -> patch tokens [1, patches, values].
 
-Decoding is defensive: formats come from a short list, the header is read first and a picture that
-claims more than `MAX_PIXELS` is refused before any pixel is decoded, JPEGs are decoded near the
-size that is wanted (`Image.draft`), and transparency is laid on white.
+Bytes are decoded by `pictures.py`, near the size that is wanted; pixels stay uint8 until an encoder
+normalises them.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sensorium.errors import DataError, clip
-from sensorium.layouts._header import FORMATS, MAX_PIXELS, SUFFIXES
+from sensorium.pictures import SUFFIXES, decode
 from sensorium.records import Blob, Record
 from sensorium.tokens import Tokens
 
@@ -46,70 +43,6 @@ class Spec(BaseModel):
         if self.size % self.patch:
             raise ValueError(f"size {self.size} is not a multiple of patch {self.patch}")
         return self
-
-
-def header(data: bytes, name: str) -> tuple[str, int, int]:
-    """Format, width and height from the header alone.
-
-    Raises:
-        DataError: no bytes, not a picture of a known format, or more than `MAX_PIXELS`.
-    """
-    picture = _open(data, name)
-    return str(picture.format), picture.width, picture.height
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise DataError(file=name, expected="a picture", found="0 bytes")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns at its own lower limit; ours below is an error, so the warning is noise.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-        bomb = isinstance(error, Image.DecompressionBombError)
-        raise DataError(
-            file=name,
-            expected=f"at most {MAX_PIXELS:,} pixels"
-            if bomb
-            else "a picture (" + ", ".join(FORMATS) + ")",
-            found="a header that claims far more" if bomb else clip(data[:16]),
-        ) from None
-    if picture.width * picture.height > MAX_PIXELS:
-        raise DataError(
-            file=name,
-            expected=f"at most {MAX_PIXELS:,} pixels",
-            found=f"{picture.width:,} x {picture.height:,}",
-        )
-    return picture
-
-
-def decode(data: bytes, name: str, near: int | None = None) -> Image.Image:
-    """An upright RGB picture, transparency on white.
-
-    Args:
-        data: the file's bytes.
-        name: what errors call it.
-        near: the shorter side that will be needed, in pixels: JPEGs are then decoded at the
-            smallest of the codec's scales that is not smaller.
-
-    Raises:
-        DataError: as `header`, or the picture is truncated or damaged.
-    """
-    picture = _open(data, name)
-    try:
-        if near is not None and picture.format == "JPEG":
-            picture.draft("RGB", (near, near))
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            above = picture.convert("RGBA")
-            picture = Image.new("RGBA", above.size, (255, 255, 255, 255))
-            picture.alpha_composite(above)
-        elif picture.mode.startswith("I;16"):
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise DataError(file=name, expected="a whole picture", found=str(error)) from None
 
 
 class Modality:

@@ -3,7 +3,7 @@ import zipfile
 
 from sensorium import reading
 from sensorium.datasets import emoji
-from sensorium.modalities.image import decode
+from sensorium.pictures import decode
 
 
 def test_every_member_is_a_record_and_every_picture_opens():

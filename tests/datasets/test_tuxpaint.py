@@ -4,7 +4,7 @@ from miniature import bad, good, picture
 from sensorium import reading
 from sensorium.datasets import tuxpaint
 from sensorium.errors import DataError
-from sensorium.modalities.image import decode
+from sensorium.pictures import decode
 from sensorium.splits import normalised
 
 

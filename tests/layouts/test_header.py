@@ -10,7 +10,6 @@ from PIL import Image
 
 from sensorium.layouts import _header
 from sensorium.layouts._header import Unusable, look
-from sensorium.modalities import image
 
 SIZES = [(1, 1), (9, 7), (300, 2), (257, 511)]
 
@@ -46,12 +45,6 @@ def test_a_picture_inside_a_file_is_read_from_where_the_stream_stands():
         stream = io.BytesIO(b"x" * 100 + picture(1, kind))
         stream.seek(100)
         assert look(stream) == (kind, 9, 7)
-
-
-def test_same_rules_as_the_image_modality():
-    assert _header.MAX_PIXELS == image.MAX_PIXELS
-    assert _header.SUFFIXES == image.SUFFIXES
-    assert _header.FORMATS == image.FORMATS
 
 
 @pytest.mark.parametrize(
