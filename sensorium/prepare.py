@@ -2,7 +2,8 @@
 
 A prepared `Column` holds one modality of all records as arrays, so a training step only gathers.
 The cache key is what decides the values: the modality's options, the tower's weight hash, and the
-bytes of each picture or text. Another weight or another crop is another key, never a stale hit.
+bytes of each picture or the text as read. Another weight or another crop is another key, never a
+stale hit. Identity is wider than that key: two spellings of a caption are one right answer.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from sensorium import cache, files, towers
+from sensorium import cache, draws, files, towers
 from sensorium.errors import DataError
 from sensorium.recipe import Recipe, member
 from sensorium.records import Blob, Record, Rejected, Source
+from sensorium.splits import normalised
 from sensorium.tokens import Batch, Tokens, collate
 from sensorium.views import View, look
 
@@ -43,7 +45,8 @@ class Column:
     items: the prepared contents: float32 features [items, t, c], uint8 pictures
         [items, size, size, 3], or a list of texts.
     index: per record the positions of its items; several captions are several; none is absent.
-    identity: int64 [items], equal for equal content.
+    identity: int64 [items], equal for pictures with the same bytes, and for texts that differ in
+        blanks, case or compatibility forms only.
     features: whether items are a frozen tower's features.
     """
 
@@ -98,11 +101,34 @@ class Reader:
         assert self.frozen is not None, "only some modalities have a tower"
         return towers.load(self.frozen, self.modality).to(self.device)
 
-    def digest(self, value: Any) -> bytes:
-        """16 bytes that name the content of one item."""
-        # Half of a surrogate pair is refused when the text is read, with its record's name.
-        data = value.encode(errors="surrogatepass") if isinstance(value, str) else value.read()
+    def digest(self, value: Any, name: str) -> bytes:
+        """16 bytes that name what is read of one item: its key in the cache.
+
+        A text's are of what `read` gives: blanks around it make no other text. A picture's are of
+        its bytes, so that what is known is not decoded again.
+
+        Raises:
+            DataError: the text cannot be read, or the picture's file.
+        """
+        if isinstance(value, Blob) and self.name != "text":
+            data = value.read()
+        else:
+            content = self.read(value, name)
+            data = content.encode() if isinstance(content, str) else content.tobytes()
         return hashlib.sha256(data).digest()[:16]
+
+    def identity(self, value: Any, name: str) -> int:
+        """63 bits, equal for what counts as one thing: see `Column`.
+
+        Texts are compared as splits compare them: tokenizers lower-case, so a model cannot tell
+        "A cat" from "a cat" and must not be asked to.
+
+        Raises:
+            DataError: the text cannot be read, or the picture's file.
+        """
+        if self.name == "text":
+            return draws.integer("text", normalised(str(self.read(value, name))))
+        return int.from_bytes(self.digest(value, name)[:8], "little") >> 1
 
     def read(self, value: Any, name: str) -> np.ndarray | str:
         """One item's content before any tower."""
@@ -219,21 +245,16 @@ def column(
                 owner.append(position)
     whole = reader.frozen is None and reader.name == "text"
     kept = None if whole else Kept(cache.folder("features") / reader.key)
-    contents, digests, rejected = _read_all(
-        reader, kept, values, [records[at] for at in owner], field, progress
-    )
+    read, rejected = _read_all(reader, kept, values, [records[at] for at in owner], field, progress)
     index: list[list[int]] = [[] for _ in records]
-    good = [at for at, digest in enumerate(digests) if digest is not None]
-    for item, at in enumerate(good):
-        index[owner[at]].append(item)
-    identity = np.array(
-        [int.from_bytes((digests[at] or b"")[:8], "little") >> 1 for at in good], np.int64
-    )
+    for at, item in enumerate(read):
+        index[owner[item.at]].append(at)
+    identity = np.array([item.identity for item in read], np.int64)
     items: np.ndarray | list[str]
     if kept is None:
-        items = [contents[at] for at in good]
-    elif good:
-        items = kept.get([digests[at] for at in good])  # type: ignore[misc]
+        items = [item.content for item in read]
+    elif read:
+        items = kept.get([item.digest for item in read])
     else:
         items = np.zeros((0, 1, 1), np.float32)
     return Column(reader.name, items, index, identity, reader.frozen is not None), rejected
@@ -255,6 +276,15 @@ def one(reader: Reader, value: Any, name: str) -> Column:
     return Column(reader.name, items, [[0]], identity, reader.frozen is not None)
 
 
+class _Read(NamedTuple):
+    """One value that could be read; `content` is None where the cache has it."""
+
+    at: int
+    digest: bytes
+    identity: int
+    content: Any
+
+
 def _read_all(
     reader: Reader,
     kept: Kept | None,
@@ -262,20 +292,20 @@ def _read_all(
     owners: list[Record],
     field: str,
     progress: Progress | None,
-) -> tuple[list[Any], list[bytes | None], list[Rejected]]:
-    """Contents (None where the cache has them), digests (None where set aside), rejections."""
-    contents: list[Any] = [None] * len(values)
-    digests: list[bytes | None] = [None] * len(values)
+) -> tuple[list[_Read], list[Rejected]]:
+    """What could be read, in the order of the values; what could not, with its reason."""
+    good: list[_Read] = []
     rejected: list[Rejected] = []
     waiting: dict[bytes, Any] = {}
 
-    def read(at: int) -> tuple[bytes, Any]:
-        value = values[at]
+    def read(at: int) -> _Read:
+        value, name = values[at], f"{owners[at].source}, field {field}"
         if isinstance(value, Blob):
             value = Blob(value.name, data=value.read())
-        digest = reader.digest(value)
+        digest = reader.digest(value, name)
         known = kept is not None and digest in kept
-        return digest, None if known else reader.read(value, f"{owners[at].source}, field {field}")
+        content = None if known else reader.read(value, name)
+        return _Read(at, digest, reader.identity(value, name), content)
 
     def flush() -> None:
         if kept is not None and waiting:
@@ -288,20 +318,20 @@ def _read_all(
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
         for at, result in enumerate(_ahead(pool, read, len(values))):
             try:
-                digest, content = result()
+                item = result()
             except DataError as error:
                 owner = owners[at]
                 rejected.append(Rejected(owner.source, "; ".join(error.lines), owner.key, field))
                 continue
-            digests[at], contents[at] = digest, content if kept is None else None
-            if kept is not None and content is not None:
-                waiting[digest] = content
+            good.append(item if kept is None else item._replace(content=None))
+            if kept is not None and item.content is not None:
+                waiting[item.digest] = item.content
                 if len(waiting) >= _SHARD:
                     flush()
             if progress:
                 progress(at + 1, len(values))
     flush()
-    return contents, digests, rejected
+    return good, rejected
 
 
 def _ahead(

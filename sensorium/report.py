@@ -357,7 +357,7 @@ def _values(reader: Reader, column: Column, records: list[Record], name: str) ->
 
 def _identity(reader: Reader, value: Any) -> int | None:
     try:
-        return int.from_bytes(reader.digest(value)[:8], "little") >> 1
+        return reader.identity(value, "")
     except UserError:
         return None
 
