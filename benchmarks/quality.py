@@ -16,21 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.machine import write_result
 from sensorium import controls, draws, optimiser, reading
 from sensorium.building import build
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import Batches
-from sensorium.optimiser import rate
 from sensorium.prepare import Column, Reader, column
 from sensorium.pretraining import pretrain
 from sensorium.recipe import Recipe, load
 from sensorium.records import Records
 from sensorium.starting import start
 from sensorium.tasks import retrieval
-from sensorium.training import update
+from sensorium.training import take
 
 SEEDS = range(5)
 FOLDS = 9
@@ -86,17 +84,13 @@ def ranks(
     batches = Batches(records.records, columns, {}, train, recipe.optimiser.batch, recipe.seed)
     steps = round((recipe.most_epochs or 0) * len(train) / batches.size)
     for at in range(steps):
-        for group in adam.param_groups:
-            group["lr"] = rate(at, steps, recipe.optimiser)
-        torch.manual_seed(draws.integer(recipe.seed, "dropout", at))
-        update(step, adam, batches[at], recipe.optimiser.clip)
+        take(step, adam, batches[at], recipe, at, steps)
     small = {name: made.part(asked) for name, made in columns.items()}
     readers = {name: Reader(recipe, name) for name in small}
     vectors = {name: embed(step, recipe, readers[name], made) for name, made in small.items()}
-    table, right = vectors["text"] @ vectors["image"].T, pairs(small["text"], small["image"]).right
     return {
-        "text_to_image": retrieval.rank(table, right).ranks,
-        "image_to_text": retrieval.rank(table.T, right.T).ranks,
+        f"{a}_to_{b}": pairs(small[a], small[b]).rank(vectors[a], vectors[b]).ranks
+        for a, b in (("text", "image"), ("image", "text"))
     }
 
 
@@ -115,7 +109,7 @@ def folds(
 
 def summary(found: np.ndarray) -> dict[str, Any]:
     """Recall at the cuts, each with its interval, and the mean reciprocal rank."""
-    told = retrieval.Ranks(found, 0)
+    told = retrieval.Ranks(found, 0, np.zeros_like(found))
     return {
         **{
             f"recall@{k}": {
@@ -179,7 +173,7 @@ def five_seeds(folder: Path) -> dict[str, Any]:
             asked = [records[at] for at in records.positions("test")]
             made = {m: run.column(m, asked) for m in ("image", "text")}
             table = run.embed("text", made["text"]) @ run.embed("image", made["image"]).T
-            right = pairs(made["text"], made["image"]).right
+            right = pairs(made["text"], made["image"]).right()
             for direction, x in (
                 ("text_to_image", retrieval.rank(table, right)),
                 ("image_to_text", retrieval.rank(table.T, right.T)),
@@ -187,11 +181,13 @@ def five_seeds(folder: Path) -> dict[str, Any]:
                 hits[name].setdefault(direction, []).append(x.ranks)
             print(name, seed, run.info["plan"], "best step", run.info["best_step"],
                   f"{retrieval.rank(table, right).recall(1):.3f}", flush=True)  # fmt: skip
-    conse = controls.conse_similarity(run, asked, right.shape)
-    assert not isinstance(conse, str), conse
+    sizes = dict(zip(("text", "image"), right.shape, strict=True))
+    vectors = controls.conse_vectors(run, asked, sizes)
+    assert not isinstance(vectors, str), vectors
+    conse = vectors["text"] @ vectors["image"].T
     for direction, t, r in (("text_to_image", conse, right), ("image_to_text", conse.T, right.T)):
         told: dict[str, Any] = {"conse": summary(retrieval.rank(t, r).ranks)}
-        told["chance"] = {f"recall@{k}": retrieval.chance(r, k) for k in retrieval.CUTS}
+        told["chance"] = {f"recall@{k}": retrieval.chance(r.sum(axis=1), r.shape[1], k) for k in retrieval.CUTS}
         both = {name: np.stack(hits[name][direction]) for name in RECIPES}
         for name, x in both.items():
             told[name] = {

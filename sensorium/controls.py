@@ -18,19 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium import checkpoint, conse, draws, optimiser, towers
+from sensorium import checkpoint, conse, draws, towers
 from sensorium.building import build
 from sensorium.errors import RunError
-from sensorium.loading import Batches
-from sensorium.optimiser import rate
 from sensorium.prepare import Column, Reader, column
-from sensorium.recipe import Recipe, load
+from sensorium.recipe import Recipe, check, load
 from sensorium.records import Record, Records
-from sensorium.starting import start
-from sensorium.training import update
 
 if TYPE_CHECKING:
-    from sensorium.pretraining import Watcher
     from sensorium.run import Run
     from sensorium.step import Step
 
@@ -55,7 +50,7 @@ def recipe_of(name: str, recipe: Recipe) -> Recipe:
 
 
 def folder(run: Run, name: str) -> Path:
-    """Where a control's weights are kept."""
+    """Where a control keeps its checkpoints and its log: a small run inside the run."""
     return run.folder / "controls" / name
 
 
@@ -68,62 +63,62 @@ def shuffled(column: Column, positions: list[int], seed: int) -> Column:
     return replace(column, index=index)
 
 
-def train_controls(
-    run: Run, records: Records, columns: dict[str, Column], steps: int, watcher: Watcher
-) -> None:
-    """Trains the controls and keeps their last weights."""
-    train = records.positions("train")
-    for name in names(run.recipe):
-        recipe, given = recipe_of(name, run.recipe), columns
-        if name == SHUFFLED:
-            given = columns | {"text": shuffled(columns["text"], train, recipe.seed)}
-        step = build(recipe).to(run.device)
-        start(step, recipe, given, train)
-        adam = optimiser.build(step, recipe.optimiser)
-        batches = Batches(records.records, given, {}, train, recipe.optimiser.batch, recipe.seed)
-        if name == PLAIN:
-            steps_here = max(1, round((recipe.most_epochs or 1) * len(train) / batches.size))
-        else:
-            steps_here = steps
-        for at, batch in enumerate(batches.from_step(0, steps_here)):
-            for group in adam.param_groups:
-                group["lr"] = rate(at, steps_here, recipe.optimiser)
-            update(step, adam, batch.to(run.device), recipe.optimiser.clip)
-            watcher.progress("control", at + 1, steps_here, name.replace("_", " "))
-        folder(run, name).mkdir(parents=True, exist_ok=True)
-        state = {"model": step.state_dict(), "progress": {"step": steps_here}}
-        checkpoint.save(folder(run, name), steps_here, state, recipe.hash, keep=1)
+def columns_of(
+    name: str, columns: dict[str, Column], records: Records, seed: int
+) -> dict[str, Column]:
+    """What a control sees: the run's own columns, or partners of the training split dealt anew."""
+    if name != SHUFFLED:
+        return columns
+    return columns | {"text": shuffled(columns["text"], records.positions("train"), seed)}
+
+
+def steps_of(name: str, recipe: Recipe, own: int, records: int) -> int:
+    """How many steps a control takes: as many as the run, or as its own recipe says.
+
+    Args:
+        name: of the control.
+        recipe: what it trains.
+        own: steps of the run.
+        records: of the training split.
+    """
+    if name == SHUFFLED:
+        return own
+    return max(1, round((recipe.most_epochs or 1) * records / min(recipe.optimiser.batch, records)))
 
 
 def trained(run: Run, name: str) -> Step | None:
-    """A trained control, or None where it was not trained.
+    """A trained control at the step that validation chose, or None where it was not trained.
 
     Raises:
         RunError: it is damaged.
     """
-    if not folder(run, name).is_dir():
+    told = run.info.get("controls", {}).get(name)
+    if told is None:
         return None
-    recipe = recipe_of(name, run.recipe)
+    recipe = check(told["recipe"])
     try:
-        found = checkpoint.load(folder(run, name), recipe_hash=recipe.hash)
+        place = folder(run, name) / "checkpoints"
+        found = checkpoint.load(place, told["best_step"], recipe.hash)
     except RunError as error:
-        error.see = f"delete {folder(run, name)} to evaluate without this control"
+        error.see = "the run itself still holds; only this control is lost"
         raise
     step = build(recipe).to(run.device)
     step.load_state_dict(found.state["model"])
     return step.eval()
 
 
-def conse_similarity(run: Run, records: list[Record], shape: tuple[int, int]) -> NDArray | str:
-    """ConSE's table for a run's records, or the reason why there is none.
+def conse_vectors(
+    run: Run, records: list[Record], sizes: dict[str, int]
+) -> dict[str, NDArray] | str:
+    """ConSE's vectors for a run's records, or the reason why there are none.
 
     Args:
         run: whose fields name pictures and texts.
         records: of one split, each with both.
-        shape: (texts, pictures), as the run itself reads them.
+        sizes: how many texts and pictures the run itself reads of them.
 
     Returns:
-        float [texts, pictures], in the order of the records' items.
+        {text, image}: float32 [items, e], in the order of the records' items.
     """
     missing = [name for name in conse.TOWERS if not towers.available(name)]
     if missing:
@@ -132,9 +127,11 @@ def conse_similarity(run: Run, records: list[Record], shape: tuple[int, int]) ->
     readers = {name: Reader(recipe, name, run.device) for name in ("image", "text")}
     given = {name: column(reader, records, run.fields[name])[0] for name, reader in readers.items()}
     pictures, texts = (np.asarray(given[name].items) for name in ("image", "text"))
-    if (len(texts), len(pictures)) != shape:
+    if {"text": len(texts), "image": len(pictures)} != sizes:
         return "the towers cannot read all of these records"
+    found = []
     with torch.inference_mode():
-        logits = readers["image"].tower.classes(torch.from_numpy(pictures[:, 0]).to(run.device))
-        found = conse.vectors(logits.softmax(dim=1).cpu(), conse.tables()[1]).numpy()
-    return texts[:, 0] @ found.T
+        for part in torch.from_numpy(pictures[:, 0]).split(1024):
+            logits = readers["image"].tower.classes(part.to(run.device))
+            found.append(conse.vectors(logits.softmax(dim=1).cpu(), conse.tables()[1]))
+    return {"text": texts[:, 0], "image": torch.cat(found).numpy()}

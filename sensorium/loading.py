@@ -92,6 +92,8 @@ class Batches(Dataset):
                 batch_size=None,
                 sampler=range(first, last),
                 num_workers=workers,
+                # Its own: the loader would draw a seed that nothing uses from the caller's stream.
+                generator=torch.Generator(),
                 prefetch_factor=4 if workers else None,
                 multiprocessing_context="fork" if workers else None,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import platform
@@ -18,20 +17,23 @@ import torch
 from sensorium import (
     controls,
     devices,
+    draws,
     files,
     optimiser,
     reading,
     shelf,
     towers,
 )
-from sensorium.budgeting import calibrate, within
-from sensorium.errors import DataError, RecipeError, UserError
+from sensorium.budgeting import EVALUATIONS, calibrate, within
+from sensorium.building import build
+from sensorium.errors import DataError, RecipeError, Stopped, UserError
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
 from sensorium.records import Records
-from sensorium.run import Run, refuse_used
+from sensorium.run import Run, read_json, refuse_used
 from sensorium.starting import start
+from sensorium.tokens import Batch
 from sensorium.training import Plan, Progress, restore, train
 from sensorium.validation import validation
 
@@ -96,8 +98,7 @@ def pretrain(
         recipe = load(recipe, size, overrides, budget=budget, seed=seed)
     began = time.monotonic()
     out = Path(out) if out is not None else _fresh(recipe.name)
-    if (out / "run.json").exists():
-        refuse_used(out)
+    refuse_used(out)
     records = data if isinstance(data, Records) else reading.read(data, fields)
     _refuse_missing(recipe, records)
     for kind, path, options in members(recipe):
@@ -117,13 +118,14 @@ def pretrain(
             },
         )
         run.device = device
-        try:
-            _train(run, records, watcher, began)
-        except (DataError, RecipeError):
-            if not (run.folder / "log.jsonl").exists():  # before the first step: nothing to resume
-                run.withdraw()
-            raise
-    return _scored(run)
+        with _signals() as stopping:
+            try:
+                _train(run, records, watcher, began, stopping)
+            except (DataError, RecipeError):
+                if not (run.folder / "log.jsonl").exists():  # before any step: nothing to resume
+                    run.withdraw()
+                raise
+            return _scored(run, stopping)
 
 
 def resume(folder: str | Path, watcher: Watcher | None = None, device: str | None = None) -> Run:
@@ -137,98 +139,139 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
     watcher = watcher or Silent()
     run = Run.open(folder)
     run.device = devices.check(device or run.info.get("environment", {}).get("device", "cpu"))
-    with files.claim(run.folder):
+    with files.claim(run.folder), _signals() as stopping:
         if (best := run.info.get("best_step")) is not None:
             watcher.say("finished", f"{run.folder} is trained already; its best step is {best:,}")
         else:
-            begun = (run.folder / "splits.json").exists()
-            records = run.records() if begun else reading.read(run.info["data"], run.info["fields"])
-            _train(run, records, watcher, time.monotonic())
-    return _scored(run)
+            if (run.folder / "splits.json").exists():
+                records = run.records()
+                _refuse_gone(run)
+            else:
+                records = reading.read(run.info["data"], run.info["fields"])
+            _train(run, records, watcher, time.monotonic(), stopping)
+        return _scored(run, stopping)
 
 
-def _scored(run: Run) -> Run:
+def _refuse_gone(run: Run) -> None:
+    if run.missing:
+        raise DataError(
+            file=run.info["data"],
+            record=run.missing[0],
+            expected="the records that the run began with",
+            found=f"{len(run.missing):,} of them gone",
+            see="put them back, or begin anew with sensorium pretrain",
+        )
+
+
+def _stop_here(run: Run, stopping: Callable[[], bool], what: str) -> None:
+    if stopping():
+        raise Stopped(f"stopped {what}; saved", see=f"sensorium resume {run.folder}")
+
+
+def _scored(run: Run, stopping: Callable[[], bool]) -> Run:
     """Scores and indexes the finished run; what is there already is kept."""
     for split in ("validation", "test"):
+        _stop_here(run, stopping, "after training, before the scores")
         if not (run.folder / "evaluation" / f"{split}.json").exists():
             run.evaluate(split)
+    _stop_here(run, stopping, "after the scores, before the index")
     run.index()
     return run
 
 
-def _train(run: Run, records: Records, watcher: Watcher, began: float) -> None:
-    """Decides what takes part, fits the readers, trains; each stage is skipped once it is done."""
+def _train(
+    run: Run, records: Records, watcher: Watcher, began: float, stopping: Callable[[], bool]
+) -> None:
+    """Decides what takes part, prepares, trains run and controls; what is done is not redone."""
     if not (run.folder / "splits.json").exists():
         records = within(run, records, watcher.say)
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
         run.note(fitted=True)
-    _continue(run, records, watcher, began)
-
-
-def _continue(run: Run, records: Records, watcher: Watcher, began: float) -> None:
-    """Prepares, then trains from the newest checkpoint or from the beginning."""
-    recipe = run.recipe
-    columns = _columns(run, records, watcher)
-    step = run.build()
-    start(step, recipe, columns, records.positions("train"))
-    adam = optimiser.build(step, recipe.optimiser)
-    modalities = {name: run.reader(name).modality for name in recipe.modalities}
-    batches = Batches(
-        records.records,
-        columns,
-        modalities,
-        records.positions("train"),
-        recipe.optimiser.batch,
-        recipe.seed,
+    columns = _columns(run, records, watcher, stopping)
+    own = _fit(run, records, columns, "", began, watcher, stopping)
+    told = {}
+    for name in controls.names(run.recipe):
+        progress = _fit(run, records, columns, name, began, watcher, stopping)
+        recipe = controls.recipe_of(name, run.recipe)
+        told[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
+    run.note(
+        controls=told,
+        best_step=own.best_step,
+        best_score=own.best_score,
+        order=own.order,
+        training_seconds=round(own.seconds, 2),
     )
-    validate = validation(run, records, columns)
-    if "plan" not in run.info:
+
+
+def _fit(
+    run: Run,
+    records: Records,
+    columns: dict[str, Column],
+    control: str,
+    began: float,
+    watcher: Watcher,
+    stopping: Callable[[], bool],
+) -> Progress:
+    """Trains the run ("") or one of its controls, from its newest checkpoint or the beginning."""
+    recipe, folder, train_split = run.recipe, run.folder, records.positions("train")
+    modalities = {name: run.reader(name).modality for name in recipe.modalities}
+    step = run.build()
+    if control:
+        recipe, folder = controls.recipe_of(control, recipe), controls.folder(run, control)
+        folder.mkdir(parents=True, exist_ok=True)
+        step = build(recipe, modalities).to(run.device)
+    seen = controls.columns_of(control, columns, records, recipe.seed)
+    resumed = any((folder / "checkpoints").glob("step-*"))
+    if not resumed:
+        start(step, recipe, seen, train_split)
+    adam = optimiser.build(step, recipe.optimiser)
+    size, seed = recipe.optimiser.batch, recipe.seed
+    batches = Batches(records.records, seen, modalities, train_split, size, seed)
+    validate = validation(run, records, columns, recipe)
+    if not control and "plan" not in run.info:
         plan, why = calibrate(run, step, batches, validate, began)
         run.note(plan=vars(plan), calibration=why, samples=plan.steps * batches.size)
     plan = Plan(**run.info["plan"])
+    if control:
+        steps = controls.steps_of(control, recipe, plan.steps, len(train_split))
+        plan = Plan(steps, max(1, steps // EVALUATIONS))
     progress = Progress()
-    if any((run.folder / "checkpoints").glob("step-*")):
-        progress = restore(step, adam, recipe, run.folder)
-    if (log := run.folder / "log.jsonl").exists():
+    if resumed:
+        progress = restore(step, adam, recipe, folder, watcher.say)
+    if (log := folder / "log.jsonl").exists():
         _forget_after(log, progress.step)
-    if progress.step:
+    if progress.step and not control:
         watcher.say("resume", f"from step {progress.step:,} of {plan.steps:,}")
 
     def watch(now: Progress, line: dict[str, Any]) -> None:
         if line["split"] == "train":
             name = next(iter(step.objectives))
             note = f"loss {line[name]:.2f} (no skill {line[f'{name}/no_skill']:.2f})"
-            watcher.progress("train", now.step, plan.steps, note)
+            if control:
+                note = control.replace("_", " ")
+            watcher.progress("control" if control else "train", now.step, plan.steps, note)
 
-    with _signals() as stopping:
-        progress = train(
-            step,
-            adam,
-            lambda first, last: batches.from_step(first, last, run.info["workers"]),
-            validate,
-            recipe,
-            plan,
-            run.folder,
-            progress,
-            watch,
-            stopping,
-            run.device,
-        )
-    controls.train_controls(run, records, columns, plan.steps, watcher)
-    run.note(
-        best_step=progress.best_step,
-        best_score=progress.best_score,
-        order=progress.order,
-        training_seconds=round(progress.seconds, 2),
+    def coming(first: int, last: int) -> Iterator[Batch]:
+        return batches.from_step(first, last, run.info["workers"])
+
+    return train(
+        step, adam, coming, validate, recipe, plan, folder, progress, watch, stopping, run.device
     )
 
 
-def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
+def _columns(
+    run: Run, records: Records, watcher: Watcher, stopping: Callable[[], bool]
+) -> dict[str, Column]:
+    """Every modality prepared; the same contents as when the run began."""
     columns = {}
     for name in run.recipe.modalities:
-        tell = functools.partial(watcher.progress, name)
+
+        def tell(done: int, total: int, name: str = name) -> None:
+            watcher.progress(name, done, total)
+            _stop_here(run, stopping, "while reading; what was read is kept, the rest is not")
+
         made, bad = column(run.reader(name), records.records, run.fields[name], tell)
         if len(bad) > 0.1 * len(records):
             raise DataError(
@@ -245,7 +288,35 @@ def _columns(run: Run, records: Records, watcher: Watcher) -> dict[str, Column]:
         records.rejected += [x for x in bad if str(x) not in known]
         columns[name] = made
     run.remember(records)
+    _same_contents(run, records, columns)
     return columns
+
+
+def _same_contents(run: Run, records: Records, columns: dict[str, Column]) -> None:
+    """Stores what each record holds; where that is stored already, refuses another content.
+
+    Raises:
+        DataError: a record changed since the run began; names the first.
+    """
+    now = {}
+    for at, record in enumerate(records):
+        items = [column.identity[column.index[at]].tolist() for column in columns.values()]
+        now[record.key] = f"{draws.integer(json.dumps(items)):016x}"
+    file = run.folder / "contents.json"
+    if not file.exists():
+        files.write_json(file, now)
+        return
+    before = read_json(file, "record keys with the hash of their contents")
+    for record in records:
+        if before.get(record.key) != now[record.key]:
+            raise DataError(
+                file=record.source.file,
+                row=record.source.row,
+                record=record.key,
+                expected="the contents that the run began with",
+                found="others",
+                see="put them back, or begin anew with sensorium pretrain",
+            )
 
 
 def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:

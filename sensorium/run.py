@@ -40,12 +40,16 @@ FORMAT = 1
 
 @dataclass
 class Run:
-    """An existing run directory. Opening one reads JSON only; the model loads when first used."""
+    """An existing run directory. Opening one reads JSON only; the model loads when first used.
+
+    `missing`: keys of the run's records that its data no longer has, known once it was read.
+    """
 
     folder: Path
     recipe: Recipe
     info: dict[str, Any]
     device: str = "cpu"
+    missing: list[str] = field(default_factory=list)
     _step: Step | None = field(default=None, repr=False)
     _readers: dict[str, Reader] = field(default_factory=dict, repr=False)
     _records: Records | None = field(default=None, repr=False)
@@ -124,7 +128,7 @@ class Run:
 
     def withdraw(self) -> None:
         """Deletes what was written before training, for a run that could not begin; no more."""
-        for name in ("run.json", "recipe.yaml", "splits.json", "rejected.jsonl"):
+        for name in ("run.json", "recipe.yaml", "splits.json", "contents.json", "rejected.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "modalities", ignore_errors=True)
 
@@ -146,21 +150,22 @@ class Run:
 
             records = reading.read(self.info["data"], self.info["fields"])
             splits = read_json(self.folder / "splits.json", "record keys with their splits")
-            # Records that came later belong to no split of this run.
+            found = {record.key: record for record in records}
+            # In the order in which training began; records that came later are not this run's.
             records.records = [
-                replace(record, split=splits[record.key])
-                for record in records.records
-                if record.key in splits
+                replace(found[key], split=split) for key, split in splits.items() if key in found
             ]
+            self.missing = [key for key in splits if key not in found]
             self._records = records
         return self._records
 
     def remember(self, records: Records) -> None:
-        """Stores splits and what was set aside, once, before training."""
+        """Stores splits and their order, once; and what was set aside, as far as it is known."""
         self._records = records
-        files.write_json(
-            self.folder / "splits.json", {record.key: record.split for record in records}
-        )
+        if not (self.folder / "splits.json").exists():
+            files.write_json(
+                self.folder / "splits.json", {record.key: record.split for record in records}
+            )
         files.write_bytes(
             self.folder / "rejected.jsonl",
             "".join(

@@ -112,11 +112,7 @@ def train(
             return progress
         # --- step ---------------------------------------------------------------------------
         batch = next(coming).to(device)
-        for group in optimiser.param_groups:
-            group["lr"] = rate(progress.step, plan.steps, recipe.optimiser)
-        # Dropout reads the global stream: it is keyed by the step, so resume repeats it.
-        torch.manual_seed(draws.integer(recipe.seed, "dropout", progress.step))
-        losses = update(step, optimiser, batch, recipe.optimiser.clip)
+        losses = take(step, optimiser, batch, recipe, progress.step, plan.steps)
         progress.step += 1
         progress.order = chained(progress.order, batch.keys)
         line = {"step": progress.step, "split": "train"}
@@ -125,6 +121,24 @@ def train(
             line[f"{name}/no_skill"] = loss.chance.item()
         files.append_line(folder / "log.jsonl", line)
         watch(progress, line)
+
+
+def take(
+    step: Step,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    at: int,
+    steps: int,
+) -> dict[str, Loss]:
+    """Step number `at` of `steps`: its learning rate, its dropout, the guarded update."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate(at, steps, recipe.optimiser)
+    # Dropout reads the global stream: it is keyed by the step, so that a resume repeats it, and
+    # the stream is given back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.integer(recipe.seed, "dropout", at))
+        return update(step, optimiser, batch, recipe.optimiser.clip)
 
 
 def update(
@@ -187,13 +201,19 @@ def restore(
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     folder: Path,
+    say: Callable[[str, str], None] = lambda what, text: None,
 ) -> Progress:
     """Loads the newest whole checkpoint into step and optimiser, in place.
+
+    Args:
+        say: told of damaged checkpoints that were passed over.
 
     Raises:
         RunError: none is whole, or it belongs to another recipe.
     """
     found = checkpoint.load(folder / "checkpoints", recipe_hash=recipe.hash)
+    for damaged in found.skipped:
+        say("damaged", "; ".join(damaged.lines))
     step.load_state_dict(found.state["model"])
     optimiser.load_state_dict(found.state["optimiser"])
     return Progress(**found.state["progress"])

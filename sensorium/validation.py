@@ -6,27 +6,36 @@ from collections.abc import Callable
 
 import torch
 
+from sensorium import draws
 from sensorium.errors import DataError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import gather
 from sensorium.prepare import Column
+from sensorium.recipe import Recipe
 from sensorium.records import Records
 from sensorium.run import Run
 from sensorium.step import Step
-from sensorium.tasks import retrieval
 
 MOST = 2000  # records that are asked at each look
 
 
 def validation(
-    run: Run, records: Records, columns: dict[str, Column]
+    run: Run, records: Records, columns: dict[str, Column], recipe: Recipe
 ) -> Callable[[Step], dict[str, float]]:
-    """Scores a Step on the validation split; `score`, which chooses, as `recipe.choose` says."""
+    """Scores a Step on the validation split; `score`, which chooses, as `recipe.choose` says.
+
+    Of a large split a sample by key is asked, the same at each look.
+
+    Raises:
+        DataError: fewer than two records of the split have everything.
+    """
     positions = [
         at
         for at in records.positions("validation")
         if all(columns[name].index[at] for name in columns)
-    ][:MOST]
+    ]
+    keys = [records[at].key for at in positions]
+    positions = [positions[at] for at in draws.sample(keys, MOST, run.recipe.seed, "validation")]
     if len(positions) < 2:
         raise DataError(
             file=records.name,
@@ -36,16 +45,15 @@ def validation(
     small = {name: made.part(positions) for name, made in columns.items()}
     modalities = {name: run.reader(name).modality for name in columns}
     chosen = [records[at] for at in positions]
-    problem = pairs(small["text"], small["image"])
+    there_of, back_of = pairs(small["text"], small["image"]), pairs(small["image"], small["text"])
 
     def scores(step: Step) -> dict[str, float]:
         vectors = {
-            name: embed(step, run.recipe, run.reader(name), made, run.device)
+            name: embed(step, recipe, run.reader(name), made, run.device)
             for name, made in small.items()
         }
-        table = vectors["text"] @ vectors["image"].T
-        there = retrieval.rank(table, problem.right)
-        back = retrieval.rank(table.T, problem.right.T)
+        there = there_of.rank(vectors["text"], vectors["image"])
+        back = back_of.rank(vectors["image"], vectors["text"])
         line = {
             "mean_reciprocal_rank": (there.mean_reciprocal + back.mean_reciprocal) / 2,
             "text_to_image/recall@1": there.recall(1),
@@ -54,7 +62,7 @@ def validation(
         step.eval()
         with torch.no_grad():
             sums: dict[str, list[float]] = {}
-            for rows in _rows(len(chosen), run.recipe.optimiser.batch):
+            for rows in _rows(len(chosen), recipe.optimiser.batch):
                 items: dict[str, list[int | None]] = {
                     name: [made.index[at][0] for at in rows] for name, made in small.items()
                 }
@@ -71,7 +79,7 @@ def validation(
         weights = {name: objective.spec.weight for name, objective in step.objectives.items()}
         line["score"] = (
             line["mean_reciprocal_rank"]
-            if run.recipe.choose == "rank"
+            if recipe.choose == "rank"
             else -sum(weight * line[name] for name, weight in weights.items())
         )
         return line

@@ -27,6 +27,12 @@ from sensorium import checkpoint  # noqa: E402
 from sensorium.pretraining import pretrain, resume  # noqa: E402
 from sensorium.run import Run  # noqa: E402
 
+CHANGES = {
+    "clip": TINY,
+    # The main recipe with few anchors: dropout, closed forms, both trained controls.
+    "lit": [f"encoders.{m}.{x}" for m in ("image", "text") for x in ("anchors=16", "components=8")]
+    + ["optimiser.batch=16"],
+}
 PER_RUN = 6  # kills of one run before it may finish
 
 
@@ -35,7 +41,9 @@ def work(data: Path, out: Path, options: dict) -> None:
     if (out / "run.json").exists():
         resume(out)
     else:
-        pretrain(data, "clip", out=out, size="tiny", overrides=list(TINY), **options)
+        recipe = options.get("recipe", "clip")
+        more = {name: value for name, value in options.items() if name != "recipe"}
+        pretrain(data, recipe, out=out, size="tiny", overrides=list(CHANGES[recipe]), **more)
 
 
 def forked(data: Path, out: Path, options: dict) -> int:
@@ -73,6 +81,9 @@ def told(out: Path) -> dict:
 
     add(found.state["model"])
     add(found.state["optimiser"])
+    for name, control in sorted(run.info["controls"].items()):
+        best = checkpoint.load(out / "controls" / name / "checkpoints", control["best_step"])
+        add(best.state["model"])
     return {
         "state": digest.hexdigest(),
         "order": run.info["order"],

