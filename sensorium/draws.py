@@ -49,6 +49,18 @@ def uniform(*key: Key) -> float:
     return int.from_bytes(_digest(key, 8), "little") / 2**64
 
 
+def sample(names: list[str], count: int, *key: Key) -> list[int]:
+    """Places of at most `count` of the names, ascending.
+
+    Each name has its own draw for one key, so neither order nor company decides, and a smaller
+    sample lies within a larger one.
+    """
+    if len(names) <= count:
+        return list(range(len(names)))
+    drawn = sorted(range(len(names)), key=lambda at: (uniform(*key, names[at]), names[at]))
+    return sorted(drawn[:count])
+
+
 def order(count: int, *key: Key) -> np.ndarray:
     """A permutation of range(count), int64 [count], for one key."""
     return generator(*key).permutation(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sensorium.run import Run
 
 _BATCH = 256
+_MATCHED = 1000  # records whose pairs a match is compared with
 NAMES = {"image": "picture", "text": "words"}
 
 
@@ -48,16 +50,33 @@ def embed(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two columns of the same records as a retrieval problem.
+    """Two columns of the same records as a retrieval problem: left items ask, right items answer.
 
-    right: bool [left items, right items]; owners: record position of each item.
+    left_owner, right_owner: record position of each item, int64 [items].
+    right_label: the content of each right item as a number, int64 [right items].
+    holders: per left item the records that carry its very content, its own among them.
+    contents: per record the `right_label` of what it carries.
     """
 
-    left: Column
-    right_column: Column
     left_owner: NDArray[np.int64]
     right_owner: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    right_label: NDArray[np.int64]
+    holders: list[NDArray[np.int64]]
+    contents: list[NDArray[np.int64]]
+
+    def right(self, rows: range | None = None) -> NDArray[np.bool_]:
+        """Which right items answer some left items (by default all), bool [rows, right items]."""
+        rows = range(len(self.left_owner)) if rows is None else rows
+        record = np.zeros((len(rows), len(self.contents)), bool)
+        content = np.zeros((len(rows), self.right_label.max(initial=-1) + 1), bool)
+        for at, item in enumerate(rows):
+            record[at, self.holders[item]] = True
+            content[at, self.contents[self.left_owner[item]]] = True
+        return record[:, self.right_owner] | content[:, self.right_label]
+
+    def rank(self, left: NDArray, right: NDArray) -> retrieval.Ranks:
+        """How the vectors [left items, e] rank the vectors [right items, e]."""
+        return retrieval.rank_vectors(left, right, self.right)
 
 
 def pairs(left: Column, right: Column) -> Pairs:
@@ -66,13 +85,18 @@ def pairs(left: Column, right: Column) -> Pairs:
     A pair is right when both belong to one record, or to records that share the very same text or
     picture: finding the twin is not an error.
     """
-    a, b = (_owners(column) for column in (left, right))
-    same = a[:, None] == b[None, :]
-    # record x content tables: does a record carry this very content?
-    carries_left, carries_right = _carries(left), _carries(right)
-    same |= carries_left[b][:, _labels(left)].T  # the right item's record carries the left item
-    same |= carries_right[a][:, _labels(right)]
-    return Pairs(left, right, a, b, same)
+    owner, label = _owners(left), np.unique(right.identity, return_inverse=True)[1]
+    carriers: dict[int, set[int]] = {}
+    for identity, record in zip(left.identity.tolist(), owner.tolist(), strict=True):
+        carriers.setdefault(identity, set()).add(record)
+    holders = {name: np.array(sorted(found), np.int64) for name, found in carriers.items()}
+    return Pairs(
+        owner,
+        _owners(right),
+        label,
+        [holders[identity] for identity in left.identity.tolist()],
+        [label[items] for items in right.index],
+    )
 
 
 def _owners(column: Column) -> NDArray[np.int64]:
@@ -80,17 +104,6 @@ def _owners(column: Column) -> NDArray[np.int64]:
     for record, items in enumerate(column.index):
         owner[items] = record
     return owner
-
-
-def _labels(column: Column) -> NDArray[np.int64]:
-    return np.unique(column.identity, return_inverse=True)[1]
-
-
-def _carries(column: Column) -> NDArray[np.bool_]:
-    labels = _labels(column)
-    table = np.zeros((len(column.index), labels.max(initial=-1) + 1), bool)
-    table[_owners(column), labels] = True
-    return table
 
 
 def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
@@ -116,50 +129,64 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     if len(both) < len(asked):
         asked = [asked[at] for at in both]
         columns = {name: run.column(name, asked) for name in ("image", "text")}
-    tables = _tables(run, split, asked, columns)
-    problem = pairs(columns["text"], columns["image"])
-    scores = _scores(run, split, "text", "image", problem, tables)
-    turned = Pairs(
-        problem.right_column,
-        problem.left,
-        problem.right_owner,
-        problem.left_owner,
-        problem.right.T,
-    )
-    tables = {name: x if isinstance(x, str) else x.T for name, x in tables.items()}
-    scores += _scores(run, split, "image", "text", turned, tables)
+    problems = {
+        (query, pool): pairs(columns[query], columns[pool])
+        for query, pool in (("text", "image"), ("image", "text"))
+    }
+    ranks: dict[tuple[str, str], dict[str, retrieval.Ranks | str]] = {way: {} for way in problems}
+    for name, vectors in _competitors(run, split, asked, columns):
+        for way, problem in problems.items():
+            ranks[way][name] = (
+                vectors
+                if isinstance(vectors, str)
+                else problem.rank(vectors[way[0]], vectors[way[1]])
+            )
+    scores = []
+    for way, problem in problems.items():
+        scores += _scores(run, split, *way, problem.left_owner, ranks[way])
     (run.folder / "evaluation").mkdir(exist_ok=True)
     files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores
 
 
-def _tables(
+def _competitors(
     run: Run, split: str, asked: list[Record], columns: dict[str, Column]
-) -> dict[str, NDArray | str]:
-    """Similarities float [texts, pictures] of the run ("") and its controls, or why none."""
+) -> Iterator[tuple[str, dict[str, NDArray] | str]]:
+    """Vectors by modality, float [items, e], of the run ("") and of each control, or why none.
 
-    def table(step: Step, recipe: Recipe) -> NDArray:
-        text, image = (
-            embed(step, recipe, run.reader(name), columns[name], run.device)
-            for name in ("text", "image")
-        )
-        return text @ image.T
+    One after the other: who ranks them need not keep them.
+    """
 
-    own = table(run.step, run.recipe)
-    tables: dict[str, NDArray | str] = {"": own}
-    for name in controls.names(run.recipe):
+    def vectors(step: Step, recipe: Recipe) -> dict[str, NDArray]:
+        return {
+            name: embed(step, recipe, run.reader(name), column, run.device)
+            for name, column in columns.items()
+        }
+
+    own = vectors(run.step, run.recipe)
+    yield "", own
+    trained = controls.names(run.recipe)
+    for name in trained:
         step = controls.trained(run, name)
-        tables[name] = (
-            "it was not trained"
-            if step is None
-            else table(step, controls.recipe_of(name, run.recipe))
-        )
-    tables["conse"] = controls.conse_similarity(run, asked, own.shape)
-    if controls.SHUFFLED not in tables:
+        if step is None:
+            yield name, "it was not trained"
+        else:
+            yield name, vectors(step, controls.recipe_of(name, run.recipe))
+    yield "conse", controls.conse_vectors(run, asked, {name: len(x) for name, x in own.items()})
+    if controls.SHUFFLED not in trained:
         # Not trained: the pool dealt out anew, what the same vectors find by luck and hubs.
-        order = draws.order(own.shape[1], run.recipe.seed, "shuffled partner", split)
-        tables[controls.SHUFFLED] = own[:, order]
-    return tables
+        order = draws.order(len(own["image"]), run.recipe.seed, "shuffled partner", split)
+        yield controls.SHUFFLED, own | {"image": own["image"][order]}
+
+
+def _sizes(run: Run, split: str) -> dict[str, str]:
+    """How many records took part, of how many the data had: a time budget may leave some out."""
+    records, subset = run.records(), run.info.get("subset", {})
+    told = {}
+    for name, key in (("train_records", "train"), ("split_records", split)):
+        count = len(records.positions(key))
+        told[name] = f"{count} of {subset.get(key, {}).get('of', count)}"
+    return told
 
 
 def _scores(
@@ -167,15 +194,12 @@ def _scores(
     split: str,
     query: str,
     pool: str,
-    problem: Pairs,
-    tables: dict[str, NDArray | str],
+    owner: NDArray[np.int64],
+    ranks: dict[str, retrieval.Ranks | str],
 ) -> list[dict[str, Any]]:
-    """Scores of one direction at every cut; tables are [queries, pool]."""
-    owners, clusters = np.unique(problem.left_owner, return_inverse=True)
-    ranks = {
-        name: table if isinstance(table, str) else retrieval.rank(table, problem.right)
-        for name, table in tables.items()
-    }
+    """Scores of one direction at every cut; `owner` is the record of each query."""
+    owners, clusters = np.unique(owner, return_inverse=True)
+    ranks = dict(ranks)
     found = ranks.pop("")
     assert isinstance(found, retrieval.Ranks)
     n = len(owners)
@@ -184,7 +208,8 @@ def _scores(
         "pool": found.pool,
         "queries": len(found.ranks),
         "records": n,
-        "right_answers_per_query": round(float(problem.right.sum(axis=1).mean()), 3),
+        **_sizes(run, split),
+        "right_answers_per_query": round(float(found.answers.mean()), 3),
         "ties": retrieval.TIES,
         "interval": f"Wilson, 95 %, over {n} records",
         "difference": f"run minus control, paired bootstrap over {n} records, 95 %",
@@ -210,7 +235,7 @@ def _scores(
                 "difference": float(difference.mean()),
                 "difference_interval": retrieval.bootstrap(difference, clusters, key),
             }
-        beside["chance"] = {"value": retrieval.chance(problem.right, k), "interval": "exact"}
+        beside["chance"] = {"value": found.chance(k), "interval": "exact"}
         scores.append(
             {
                 "task": "retrieval",
@@ -243,10 +268,12 @@ def match(run: Run, file: str | Path, words: str) -> dict[str, Any]:
         @ run.vector("text", words, "words")
     )
     records = run.records()
-    chosen = [records[at] for at in records.positions("validation")][:1000]
+    validation = [records[at] for at in records.positions("validation")]
+    keys = [record.key for record in validation]
+    chosen = [validation[at] for at in draws.sample(keys, _MATCHED, run.recipe.seed, "match")]
     columns = {name: run.column(name, chosen) for name in ("image", "text")}
     table = run.embed("text", columns["text"]) @ run.embed("image", columns["image"]).T
-    right = pairs(columns["text"], columns["image"]).right
+    right = pairs(columns["text"], columns["image"]).right()
     wrong = table[~right]
     if not wrong.size:
         raise RunError(

@@ -286,8 +286,7 @@ def _answers(run: Run, split: str) -> Shown:
         columns = {name: run.column(name, asked) for name in columns}
     vectors = {name: run.embed(name, column) for name, column in columns.items()}
     problem = pairs(columns["text"], columns["image"])
-    table = vectors["text"] @ vectors["image"].T
-    ranks = retrieval.rank(table, problem.right).ranks
+    ranks = problem.rank(vectors["text"], vectors["image"]).ranks
     values = {
         name: _values(run.reader(name), column, asked, run.fields[name])
         for name, column in columns.items()
@@ -302,7 +301,8 @@ def _answers(run: Run, split: str) -> Shown:
         return Picture(text, language(text, run.fields["text"]), thumbnails[item], right, place)
 
     def answer(query: int, count: int) -> Answer:
-        row, right = table[query], problem.right[query]
+        row = retrieval.similarity(vectors["text"][query, None], vectors["image"])[0]
+        right = problem.right(range(query, query + 1))[0]
         order = np.lexsort((right, -row))  # a tie with a wrong answer counts as lost
         found = [picture(int(i), bool(right[i]), at) for at, i in enumerate(order[:count], 1)]
         best = next(int(i) for i in order if right[i])
@@ -315,14 +315,14 @@ def _answers(run: Run, split: str) -> Shown:
             int(ranks[query]),
         )
 
-    shuffled = draws.order(len(table), run.recipe.seed, "report gallery", split)
+    shuffled = draws.order(len(ranks), run.recipe.seed, "report gallery", split)
     drawn = _different(shuffled, values["text"])
     worst = _different(np.argsort(-ranks, kind="stable"), values["text"])
     mean = max(_mean_cosine(v) for v in vectors.values())
     return Shown(
         split=split,
-        pool=table.shape[1],
-        queries=len(table),
+        pool=len(vectors["image"]),
+        queries=len(ranks),
         median=int(np.median(ranks)),
         gallery=[answer(query, SHOWN) for query in drawn[:DRAWN]],
         worst=[answer(query, 1) for query in worst[:WORST] if ranks[query] > 1],

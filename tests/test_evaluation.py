@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sensorium import controls
+from sensorium import controls, draws, evaluation
 from sensorium.controls import shuffled
 from sensorium.evaluation import pairs
 from sensorium.prepare import Column
@@ -41,8 +41,12 @@ def test_right_answers_equal_the_definition(seed):
         pictures.append([len(pictures)])
     left = column("text", texts, rng.integers(0, 6, sum(map(len, texts))))
     right = column("image", pictures, rng.integers(0, 5, 7))
-    assert (pairs(left, right).right == slow_right(left, right)).all()
-    assert (pairs(right, left).right == slow_right(left, right).T).all()
+    told = pairs(left, right).right()
+    assert (told == slow_right(left, right)).all()
+    assert (pairs(right, left).right() == told.T).all()
+    for start in range(len(told)):
+        rows = range(start, min(start + 3, len(told)))
+        assert (pairs(left, right).right(rows) == told[rows.start : rows.stop]).all()
 
 
 def test_every_score_has_its_protocol_and_controls(tiny_copy):
@@ -55,6 +59,8 @@ def test_every_score_has_its_protocol_and_controls(tiny_copy):
         low, high = score["interval"]
         assert low <= score["value"] <= high
         assert {"split", "pool", "queries", "ties", "interval", "step"} <= set(score["protocol"])
+        assert score["protocol"]["train_records"] == "32 of 32"
+        assert score["protocol"]["split_records"] == "4 of 4"
         assert score["controls"]["chance"]["value"] > 0
         # No towers in this cache: the control says why it is missing.
         assert score["controls"]["conse"]["value"] is None
@@ -74,6 +80,38 @@ def test_recall_equals_the_vectors_by_hand(tiny_copy):
         hits += all(float(text[i] @ image[j]) < own for j in range(len(asked)) if j != i)
     first = next(s for s in run.evaluate("test") if s["metric"] == "recall@1")
     assert first["value"] == pytest.approx(hits / len(asked))
+
+
+def test_scores_never_hold_a_whole_table(tiny_copy, monkeypatch):
+    """Every competitor's ranks come from blocks; their size changes no score."""
+    whole, shapes, real = tiny_copy.evaluate("train"), [], retrieval.rank
+
+    def watched(similarity, right):
+        assert similarity.shape == right.shape
+        shapes.append(similarity.shape)
+        return real(similarity, right)
+
+    monkeypatch.setattr(retrieval, "rank", watched)
+    monkeypatch.setattr(retrieval, "CELLS", 100)
+    assert tiny_copy.evaluate("train") == whole
+    assert set(shapes) == {(3, 32), (2, 32)}  # 10 blocks of 3, and the 2 that are left
+    assert len(shapes) == 11 * 2 * 2  # both directions, the run and its shuffled partners
+
+
+def test_a_match_is_told_among_a_keyed_sample(tiny_copy, tiny_data, monkeypatch):
+    monkeypatch.setattr(evaluation, "_MATCHED", 3)
+    keys, real = [], type(tiny_copy).column
+
+    def watched(self, modality, records, *more):
+        keys.append([record.key for record in records])
+        return real(self, modality, records, *more)
+
+    monkeypatch.setattr(type(tiny_copy), "column", watched)
+    told = tiny_copy.match(tiny_data / "00.png", "a small red circle")
+    assert told["pairs_from"] == "validation, 3 records"
+    records = tiny_copy.records()
+    there = [records[at].key for at in records.positions("validation")]
+    assert keys[0] == [there[at] for at in draws.sample(there, 3, 0, "match")]
 
 
 def test_difference_and_its_interval():

@@ -61,9 +61,9 @@ def test_a_perfect_model_finds_any_spelling(reader):
     images, _ = column(reader("image"), records("image", *map(blob, range(4))), "image")
     problem = pairs(texts, images)
     meaning = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    ranks = retrieval.rank(meaning @ meaning.T, problem.right)
+    ranks = retrieval.rank(meaning @ meaning.T, problem.right())
     assert ranks.recall(1) == 1.0
-    turned = retrieval.rank(meaning @ meaning.T, problem.right.T)
+    turned = retrieval.rank(meaning @ meaning.T, problem.right().T)
     assert turned.recall(1) == 1.0
 
 

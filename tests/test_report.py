@@ -304,7 +304,7 @@ def test_gallery_and_failures_agree_with_the_ranks(folder):
     asked = [records[at] for at in records.positions("test")]
     columns = {name: run.column(name, asked) for name in ("text", "image")}
     table = run.embed("text", columns["text"]) @ run.embed("image", columns["image"]).T
-    ranks = retrieval.rank(table, pairs(columns["text"], columns["image"]).right).ranks
+    ranks = retrieval.rank(table, pairs(columns["text"], columns["image"]).right()).ranks
     assert shown.queries == len(ranks)
     assert [answer.rank for answer in shown.worst][:1] == [max(ranks)]
     texts = [report.clipped(text) for text in columns["text"].items]

@@ -28,6 +28,7 @@ from sensorium.model import State
 from sensorium.views import Look
 
 SUMMARY = "likeness to anchors, whitened in closed form, over frozen features"
+_CHUNK = 1024  # items whose prior is made together
 LEAST_VARIANCE = 1e-6  # share of all variance; float32 kernels are exact to about 1e-7
 
 
@@ -98,9 +99,8 @@ class Encoder(nn.Module):
             features: float32 [items, c] of the training split, at least 2 different items.
             seed: key of the choice of anchors where there are more items than places.
         """
-        items = torch.from_numpy(np.ascontiguousarray(features)).to(self.anchors.device)
-        chosen = draws.order(len(items), seed, "anchors")[: self.spec.anchors]
-        z = self._normed(items)[np.sort(chosen)]
+        chosen = np.sort(draws.order(len(features), seed, "anchors")[: self.spec.anchors])
+        z = self._normed(self._here(features[chosen]))
         n = len(z)
         self.used[:n] = 1
         self.anchors[:n] = z
@@ -129,7 +129,15 @@ class Encoder(nn.Module):
             self.classifier.copy_(classifier)
             self.class_vectors.copy_(vectors)
         if self.spec.prior != "none":
-            self.prior_mean.copy_(self._raw_prior(items).mean(dim=0))
+            # A part at a time: the votes for all classes are as large as the features.
+            total = torch.zeros(self.prior_width, dtype=torch.float64, device=self.anchors.device)
+            for start in range(0, len(features), _CHUNK):
+                part = self._here(features[start : start + _CHUNK])
+                total += self._raw_prior(part).double().sum(dim=0)
+            self.prior_mean.copy_(total / len(features))
+
+    def _here(self, features: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(features)).to(self.anchors.device)
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         if self.spec.root:
