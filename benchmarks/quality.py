@@ -187,7 +187,10 @@ def five_seeds(folder: Path) -> dict[str, Any]:
     conse = vectors["text"] @ vectors["image"].T
     for direction, t, r in (("text_to_image", conse, right), ("image_to_text", conse.T, right.T)):
         told: dict[str, Any] = {"conse": summary(retrieval.rank(t, r).ranks)}
-        told["chance"] = {f"recall@{k}": retrieval.chance(r.sum(axis=1), r.shape[1], k) for k in retrieval.CUTS}
+        answers = r.sum(axis=1)
+        told["chance"] = {
+            f"recall@{k}": retrieval.chance(answers, r.shape[1], k) for k in retrieval.CUTS
+        }
         both = {name: np.stack(hits[name][direction]) for name in RECIPES}
         for name, x in both.items():
             told[name] = {
