@@ -9,6 +9,7 @@ import torch
 from sensorium import draws
 from sensorium.errors import RecipeError, nearest
 from sensorium.model import Model
+from sensorium.nodes import Embed, Encode, Fuse, Node, Read
 from sensorium.recipe import Recipe, member
 from sensorium.step import Step, plan
 from sensorium.views import View
@@ -91,5 +92,25 @@ def parameters(step: Step) -> dict[str, int]:
 
 
 def plan_lines(step: Step) -> list[str]:
-    """The nodes of a training step, one line each, in the order they run."""
-    return [str(node) for node in plan(dict(step.objectives.items()))]
+    """The nodes of a training step, one line each, in the order they run: `embed  image`."""
+    return [_line(node) for node in plan(dict(step.objectives.items()))]
+
+
+def _line(node: Node) -> str:
+    match node:
+        case Embed(view):
+            return f"embed  {_told(view)}"
+        case Encode(view):
+            return f"encode {_told(view)}"
+        case Fuse(parts):
+            return "fuse   " + ", ".join(_told(part.view) for part in parts)
+        case Read(of, modality, give=give, part=part):
+            met = f", part {part} of what met" if isinstance(of, Fuse) else ""
+            return f"read   {give} of {modality}{met}"
+    raise TypeError(f"expected a node, found {node!r}")
+
+
+def _told(view: View) -> str:
+    """`text (causal)`, `image #1`: what differs from the plain view is said."""
+    variant = f" #{view.variant}" if view.variant else ""
+    return f"{view.modality}{variant}" + (f" ({view.order})" if view.order != "full" else "")

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from sensorium import __version__
-from sensorium.errors import UserError
+from sensorium.errors import UserError, command
 
 app = typer.Typer(
     add_completion=False,
@@ -195,20 +195,32 @@ def resume(
 
 
 def _finish(run, console, teller) -> None:
-    """Index, report, scores, verdict, next command."""
-    from rich.markup import escape
+    """What the index holds, report, scores, verdict, next command."""
+    from sensorium import store
+    from sensorium.terminal import rail, score_lines, verdict_lines
 
-    from sensorium.terminal import rail, score_lines, verdict
-
-    built = run.index()
-    teller.say("index", f"{built.rows:,} rows, {built.new:,} new")
+    place = run.folder / "index"
+    rows = store.read_facts(place / str(store.current(place)))["rows"]
+    held = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+    teller.say("index", f"{sum(rows.values()):,} rows: {held}")
     page = run.report()
     scores = run.scores()
-    for line in score_lines(scores, console):
+    for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
-    console.print(escape(verdict(scores).title), style="bold")
     console.print(rail("report", str(page)))
-    console.print(rail("try", f'sensorium search {run.folder} "{run.example()}"'))
+    console.print(rail("try", _search(run.folder, run.example())))
+
+
+def _search(folder: Path, words: str) -> str:
+    """The command that searches a run for words, of which a terminal's line can hold the first."""
+    import textwrap
+
+    from sensorium.terminal import plain
+
+    told = plain(words)
+    told = textwrap.shorten(told, 60, placeholder="") or told[:60]
+    # Words that begin like an option come after the sign that ends the options.
+    return command("search", folder, *(["--"] if told.startswith("-") else []), told)
 
 
 @app.command()
@@ -230,7 +242,7 @@ def evaluate(
         return
     from rich.markup import escape
 
-    from sensorium.terminal import score_lines, verdict
+    from sensorium.terminal import score_lines, verdict_lines
 
     console, _ = _consoles()
     for metric in ("recall@1", "recall@5", "recall@10"):
@@ -241,7 +253,8 @@ def evaluate(
         f"[dim]{escape(protocol['ties'])}; {escape(protocol['interval'])}; "
         f"step {protocol['step']:,} chosen on validation[/dim]"
     )
-    console.print(escape(verdict(scores).title), style="bold")
+    for line in verdict_lines(scores):
+        console.print(line)
 
 
 @app.command()
@@ -265,7 +278,7 @@ def index(
             f"{built.rejected:,} set aside",
         )
     )
-    console.print(rail("try", f'sensorium search {run} "a red boat"'))
+    console.print(rail("try", _search(run, "a red boat")))
 
 
 @app.command()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sensorium import recipe as recipes
 from sensorium import towers
-from sensorium.errors import RunError, UserError
-from sensorium.terminal import Teller, rail, score_lines, verdict
+from sensorium.errors import RunError, UserError, command
+from sensorium.terminal import Teller, rail, score_lines, verdict_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ def run_demo(out: Path, seed: int, device: str, console: Console, err: Console) 
         told = Counter(finding.severity for finding in diagnosis.findings)
         kinds = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(told.items())]
         told_line = ", ".join(kinds) or "nothing to mend"
-        teller.say("doctor", f"{told_line}  (sensorium doctor {DATA})")
+        teller.say("doctor", f"{told_line}  ({command('doctor', DATA)})")
         recipe = recipes.load(name, "tiny", seed=seed, budget=BUDGET[name])
         run = pretrain(DATA, recipe, out=out, device=device, watcher=teller)
     run.index()
@@ -83,10 +83,9 @@ def show(run: Run, console: Console) -> None:
         console.print(rail("search", f"{query:<24}{names}"))
     page = run.report()
     scores = run.scores()
-    for line in score_lines(scores, console):
+    for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
-    console.print(verdict(scores).title, style="bold", markup=False)
     console.print(rail("report", str(page)))
-    console.print(rail("yours", "sensorium doctor FOLDER"))
-    console.print(rail("", "sensorium pretrain FOLDER --out runs/mine"))
-    console.print(rail("", 'sensorium search runs/mine "a dog on a beach"'))
+    console.print(rail("yours", command("doctor", "FOLDER")))
+    console.print(rail("", command("pretrain", "FOLDER", "--out", "runs/mine")))
+    console.print(rail("", command("search", "runs/mine", "a dog on a beach")))

@@ -7,6 +7,7 @@ without a traceback and exits with its `exit_code`. A programming error stays an
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 EXIT_MISTAKE = 2  # the user's input: data, recipe, option, file
@@ -24,6 +25,14 @@ def clip(value: object, limit: int = 80) -> str:
     """`repr` of a found value, short enough for one line."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def command(*words: object) -> str:
+    """A command of ours as one line to print: `sensorium`, then each word as a shell must see it.
+
+    For words that are the user's: a folder with blanks, a caption with quotes or `$(...)`.
+    """
+    return shlex.join(["sensorium", *map(str, words)])
 
 
 class UserError(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sensorium import shelf, splits
-from sensorium.errors import DataError, clip, nearest, unknown
+from sensorium.errors import DataError, clip, command, nearest, unknown
 from sensorium.layouts import _header
 from sensorium.records import Blob, Record, Records, Rejected, Value
 
@@ -350,7 +350,7 @@ def _check_rate(records: Records, limit: float) -> None:
             + "\n".join(f"  {reason}" for reason in records.rejected[:3]),
             expected=f"at most {limit:.0%}",
             found=f"{len(records.rejected) / total:.0%}",
-            see=f"sensorium doctor {records.name}",
+            see=command("doctor", records.name),
         )
 
 
@@ -363,14 +363,14 @@ def _check_usable(records: Records) -> None:
                 file=records.name,
                 expected=f"a field with {what}",
                 found=held,
-                see=f"sensorium doctor {records.name}",
+                see=command("doctor", records.name),
             )
     if len(records) < LEAST:
         raise DataError(
             file=records.name,
             expected=f"at least {LEAST} usable records",
             found=f"{len(records)}",
-            see=f"sensorium doctor {records.name}",
+            see=command("doctor", records.name),
         )
     text = records.field_of("text")
     first = _words(records[0].fields[text])
@@ -380,5 +380,5 @@ def _check_usable(records: Records) -> None:
             field=text,
             expected="texts that differ",
             found=f"{clip(first[0])} {len(records):,} times",
-            see=f"sensorium doctor {records.name}",
+            see=command("doctor", records.name),
         )

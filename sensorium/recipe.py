@@ -8,6 +8,8 @@ Reading a recipe imports no torch: a misspelt key is answered at once. What a me
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import itertools
 import json
@@ -15,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from sensorium import shelf
 from sensorium.errors import RecipeError, clip, nearest
@@ -168,7 +170,11 @@ def load(
             raise RecipeError(file=file, field="extends", expected="a recipe that extends nothing",
                               found=f"{base}, which extends {parent['extends']}")  # fmt: skip
         content = _merged(parent, content)
-    content = sized(content, size)
+    try:
+        content = sized(content, size)
+    except (TypeError, AttributeError, KeyError):
+        check(content, file)  # tells what is no number, or is missing
+        raise
     for text in overrides or []:
         _override(content, text)
     content.update({key: value for key, value in fields.items() if value is not None})
@@ -214,8 +220,36 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
                     expected=f"an option of {use}: " + ", ".join(valid),
                     found=clip(key), nearest=nearest(key, valid),
                 )  # fmt: skip
+        _check_types(member, valid, path, place)
     parse_budget(recipe.budget)
     return recipe
+
+
+_PLAIN: dict[str, Any] = {"int": int, "float": float, "bool": bool}
+
+
+def _check_types(
+    member: dict[str, Any], written: dict[str, str], path: str, place: Path | None
+) -> None:
+    """Numbers, switches and choices of one member, told at once; its `Spec`, whose module loads
+    torch, checks everything when the run is built.
+
+    Raises:
+        RecipeError: a value of another type, or none of the choices.
+    """
+    types = {}
+    for key in member:
+        text = written[key]
+        if text.startswith("Literal["):
+            with contextlib.suppress(ValueError):  # choices that are computed: the Spec knows them
+                types[key] = Literal[ast.literal_eval(f"({text[8:-1]},)")]
+        elif text in _PLAIN:
+            types[key] = _PLAIN[text]
+    model = create_model("Options", **{key: (kind, ...) for key, kind in types.items()})  # type: ignore[call-overload]
+    try:
+        model(**{key: member[key] for key in types})
+    except ValidationError as error:
+        raise _explained(error, model, place, path) from None
 
 
 def members(recipe: Recipe) -> list[tuple[str, str, dict[str, Any]]]:
@@ -375,7 +409,8 @@ def _explained(
         if inner and isinstance(inner.annotation, type) and issubclass(inner.annotation, BaseModel):
             owner = inner.annotation
     dotted = ".".join(str(x) for x in ([prefix] if prefix else []) + list(path))
-    row = _line(file, path)
+    outer = (int(x) if x.isdigit() else x for x in prefix.split(".") if x)
+    row = _line(file, (*outer, *path))
     place: dict[str, Any] = {
         "file": file.name if file and row else None,
         "row": row,

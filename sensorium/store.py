@@ -29,7 +29,7 @@ import numpy as np
 import safetensors.numpy
 
 from sensorium import files, manifest, towers
-from sensorium.errors import RunError, clip
+from sensorium.errors import RunError, clip, command
 from sensorium.manifest import Damaged
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def weights(run: Run) -> dict[str, Any]:
             file=run.folder,
             expected="a finished run",
             found="one that has not finished training",
-            see=f"sensorium resume {run.folder}",
+            see=command("resume", run.folder),
         )
     facts = manifest.read(run.folder / "checkpoints" / f"step-{step:08d}" / manifest.MANIFEST)
     learned = {
@@ -229,7 +229,7 @@ def advice(run: Run) -> Iterator[None]:
 
 
 def _see(run: Run) -> str:
-    return f"sensorium index {run.folder} {run.info['data']}"
+    return command("index", run.folder, run.info["data"])
 
 
 def said(mine: dict[str, Any]) -> str:

@@ -21,7 +21,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from sensorium.errors import UserError
 from sensorium.report_words import direction_words, label, share, verdict
 
-__all__ = ["Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "verdict"]
+__all__ = [
+    "Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "verdict",
+    "verdict_lines",
+]  # fmt: skip
 
 RAIL = 9
 WIDTH = 100
@@ -32,8 +35,9 @@ _PLAIN_EVERY = 10.0  # seconds
 def consoles(quiet: bool) -> tuple[Console, Console]:
     """stdout for results, stderr for progress."""
     width = None if sys.stdout.isatty() else WIDTH
-    out = Console(highlight=False, width=width, soft_wrap=True)
-    err = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+    # Without emoji codes: ":cat:" in a caption is five letters, also in a command to copy.
+    out = Console(highlight=False, width=width, soft_wrap=True, emoji=False)
+    err = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True, emoji=False)
     return out, err
 
 
@@ -176,6 +180,14 @@ def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "r
             text = f"  {escape(name)}{share(row['value']):>5}  {interval:<12} {picture}"
             style = "bold" if own else "yellow" if row is score["controls"]["chance"] else "dim"
             yield f"[{style}]{text}[/{style}]"
+
+
+def verdict_lines(scores: list[dict[str, Any]]):
+    """The verdict: its sentence, then what it rests on and what it does not tell apart."""
+    told = verdict(scores)
+    yield f"[bold]{escape(told.title)}[/bold]"
+    for line in textwrap.wrap(" ".join(told.lines), WIDTH, break_long_words=False):
+        yield f"[dim]{escape(line)}[/dim]"
 
 
 def _measured(row: dict[str, Any]) -> bool:

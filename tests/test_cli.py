@@ -5,6 +5,8 @@ import inspect
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -304,6 +306,92 @@ def test_plan_and_parameters_as_json():
     told = parsed("show", "clip", "--plan", "--parameters", "--json")
     assert told["plan"]
     assert sum(v for k, v in told["parameters"].items() if k != "all") == told["parameters"]["all"]
+
+
+def test_the_plan_is_readable():
+    assert sensorium("show", "clip", "--plan").out.splitlines() == [
+        "embed  image", "encode image", "read   vector of image",
+        "embed  text (causal)", "encode text (causal)", "read   vector of text",
+    ]  # fmt: skip
+
+
+# --- commands to copy -----------------------------------------------------------------------------
+
+HOSTILE = [
+    """it's "a [/bold] cat" $(touch x) `id` \\ ! :cat: *""",
+    "-50% off; rm -rf ~",
+    "[bold]\\",
+    "",
+    "a\nb\t\x1b[31mred",
+    "word " * 40,
+    "x" * 200,
+]
+
+
+def argv(line):
+    """What a shell makes of a printed line of the rail."""
+    return shlex.split(line.split(" ", 1)[1], comments=True)
+
+
+@pytest.mark.parametrize("caption", HOSTILE)
+def test_the_next_command_is_safe_to_copy(place, tmp_path, monkeypatch, capsys, caption):
+    """A caption is a stranger's, a folder is the user's; both reach the search as they are."""
+    from sensorium.run import Run
+    from sensorium.terminal import Teller, consoles, plain
+
+    folder = tmp_path / "my runs [x] $HOME" / "it's one"
+    shutil.copytree("runs/mine", folder)
+    monkeypatch.setattr(Run, "example", lambda self: caption)
+    monkeypatch.setattr(Run, "report", lambda self: folder / "report.html")
+    monkeypatch.setattr(Run, "scores", lambda self, split="test": SCORES)
+    run = Run.open(folder)
+    console, err = consoles(False)
+    cli._finish(run, console, Teller(err))
+    told = capsys.readouterr()
+    assert "index    80 rows: 40 text, 40 image\n" in told.err
+    given = argv(told.out.splitlines()[-1])
+    assert given[:3] == ["sensorium", "search", str(folder)]
+    words = [x for x in given[3:] if x != "--"]
+    assert len(words) == 1
+    assert plain(caption).startswith(words[0])
+    assert words[0] == plain(caption) or 30 < len(words[0]) <= 60
+    assert ("--" in given) == caption.startswith("-")
+    found = sensorium(*given[1:])
+    assert found.code == (0 if words[0] else 2)
+
+
+SCORES = [{
+    "task": "retrieval", "direction": "text_to_image", "metric": "recall@1", "value": 1.0,
+    "interval": [0.44, 1.0],
+    "protocol": {"split": "test", "pool": 3, "queries": 3, "records": 3, "step": 20,
+                 "ties": "lost", "interval": "Wilson"},
+    "controls": {
+        "plain_projections": {"value": 0.667, "interval": [0.2, 0.94], "difference": 0.333,
+                              "difference_interval": [0.0, 1.0]},
+        "chance": {"value": 0.333, "interval": "exact"},
+    },
+}]  # fmt: skip
+
+
+def test_the_verdict_says_what_it_does_not_tell_apart(place, monkeypatch):
+    from sensorium.run import Run
+
+    monkeypatch.setattr(Run, "evaluate", lambda self, split: SCORES)
+    lines = sensorium("evaluate", "runs/mine").out.splitlines()
+    at = next(i for i, line in enumerate(lines) if "times in 100" in line)
+    rest = " ".join(lines[at + 1 :])
+    assert rest.startswith("3 records of the test split")
+    assert "do not tell it apart from plain projections" in rest
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_hints_in_errors_are_safe_to_copy(fresh):
+    name = "two words; $(id)"
+    fresh.folder_of(3, name)
+    told = sensorium(*pretrain(name))
+    assert told.code == 2
+    (hint,) = [line for line in told.err.splitlines() if line.split()[:1] == ["see"]]
+    assert argv(hint.strip()) == ["sensorium", "doctor", name]
 
 
 # --- what is printed where the terminal knows few letters -----------------------------------------

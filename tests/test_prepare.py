@@ -13,7 +13,6 @@ from sensorium.loading import gather
 from sensorium.prepare import Kept, Reader, column, one
 from sensorium.recipe import load
 from sensorium.records import Blob, Record, Source
-from sensorium.tasks import retrieval
 
 HALF = "\ud83d"  # of a surrogate pair
 SPELLINGS = ["a cat", "a cat ", "A  Cat"]
@@ -59,12 +58,9 @@ def test_a_perfect_model_finds_any_spelling(reader):
     """It cannot tell spellings apart: equal vectors, so its twins must be right answers."""
     texts, _ = column(reader("text"), records("text", *SPELLINGS, "a dog"), "text")
     images, _ = column(reader("image"), records("image", *map(blob, range(4))), "image")
-    problem = pairs(texts, images)
     meaning = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    ranks = retrieval.rank(meaning @ meaning.T, problem.right())
-    assert ranks.recall(1) == 1.0
-    turned = retrieval.rank(meaning @ meaning.T, problem.right().T)
-    assert turned.recall(1) == 1.0
+    assert pairs(texts, images).rank(meaning, meaning).recall(1) == 1.0
+    assert pairs(images, texts).rank(meaning, meaning).recall(1) == 1.0
 
 
 def test_contrast_takes_spellings_as_positives(reader):

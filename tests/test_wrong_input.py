@@ -403,6 +403,8 @@ def misspelt_recipe_file(place):
     "goals": ("extends: clip\nname: x\nobjectives: []\n", "row 3, field objectives", "found []"),
     "encoder": ("extends: clip\nname: x\nmodalities: {sound: {use: image}}\n", "mine.yaml",
                 "field encoders.sound", "expected an encoder for the modality sound, found none"),
+    "option": ("extends: clip\nname: x\nencoders:\n  text: {depth: deep}\n", "mine.yaml row 4",
+               "field encoders.text.depth", "expected a valid integer, found 'deep'"),
     "member": ("extends: clip\nname: x\nfusion: {use: ../cli}\n", "no fusion called '../cli'"),
 })  # fmt: skip
 def recipe_file(place, text):
@@ -424,6 +426,15 @@ def recipe_file(place, text):
                "nearest transformer"),
     "yaml": ("seed=[", "field seed", "expected a YAML value, found '['"),
     "tag": ("seed=!!python/name:os.system", "field seed", "expected a YAML value"),
+    "whole": ("encoders.image.depth=deep", "field encoders.image.depth",
+              "expected a valid integer, found 'deep'"),
+    "half": ("encoders.image.depth=1.5", "field encoders.image.depth", "found 1.5"),
+    "float": ("objectives.0.temperature=cold", "field objectives.0.temperature",
+              "expected a valid number, found 'cold'"),
+    "switch": ("encoders.image.patch_bias=maybe", "field encoders.image.patch_bias",
+               "expected a valid boolean", "found 'maybe'"),
+    "choices": ("modalities.image.resample=bicubi", "field modalities.image.resample",
+                "expected 'bilinear' or 'bicubic', found 'bicubi'", "nearest bicubic"),
     "equals": ("optimiser.batch", "expected key.path=value, found 'optimiser.batch'"),
     "leaf": ("seed.x=1", "field seed", "a valid integer, found {'x': 1}"),
 })  # fmt: skip
@@ -434,7 +445,6 @@ def key_path(place, told):
 @cases({
     "range": ("objectives.0.temperature=-1", "field objectives.0.temperature",
               "greater than 0, found -1"),
-    "type": ("encoders.image.depth=deep", "field encoders.image.depth", "found 'deep'"),
     "pair": ("encoders.text.heads=5", "field encoders.text: width 32 is not a multiple of heads 5"),
     "other": ("objectives.0.between=[text,sound]", "field objectives.0.between",
               "modalities of the recipe: image, text, found sound"),
