@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from sensorium import __version__
-from sensorium.errors import UserError, command
+from sensorium.errors import UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -197,7 +197,7 @@ def resume(
 def _finish(run, console, teller) -> None:
     """What the index holds, report, scores, verdict, next command."""
     from sensorium import store
-    from sensorium.terminal import rail, score_lines, verdict_lines
+    from sensorium.terminal import rail, score_lines, search_command, verdict_lines
 
     place = run.folder / "index"
     rows = store.read_facts(place / str(store.current(place)))["rows"]
@@ -208,19 +208,7 @@ def _finish(run, console, teller) -> None:
     for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
     console.print(rail("report", str(page)))
-    console.print(rail("try", _search(run.folder, run.example())))
-
-
-def _search(folder: Path, words: str) -> str:
-    """The command that searches a run for words, of which a terminal's line can hold the first."""
-    import textwrap
-
-    from sensorium.terminal import plain
-
-    told = plain(words)
-    told = textwrap.shorten(told, 60, placeholder="") or told[:60]
-    # Words that begin like an option come after the sign that ends the options.
-    return command("search", folder, *(["--"] if told.startswith("-") else []), told)
+    console.print(rail("try", search_command(run.folder, run.example())))
 
 
 @app.command()
@@ -267,7 +255,7 @@ def index(
     """Embed a data set for search; adds only what is new."""
     _shelves(shelf)
     from sensorium.run import Run
-    from sensorium.terminal import rail
+    from sensorium.terminal import rail, search_command
 
     console, _ = _consoles()
     built = Run.open(run, device).index(data)
@@ -278,7 +266,7 @@ def index(
             f"{built.rejected:,} set aside",
         )
     )
-    console.print(rail("try", _search(run, "a red boat")))
+    console.print(rail("try", search_command(run, "a red boat")))
 
 
 @app.command()

@@ -7,12 +7,8 @@ both records. No global generator is read, so worker count, batching and resume 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 Key = int | str
 
@@ -30,13 +26,6 @@ def _digest(key: tuple[Key, ...], size: int) -> bytes:
 def generator(*key: Key) -> np.random.Generator:
     """A counter-based generator (Philox 4x64, Salmon et al. 2011) for one key."""
     return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(key, 16), "little")))
-
-
-def torch_generator(*key: Key) -> torch.Generator:
-    """A torch CPU generator for one key. Loads torch; nothing else here does."""
-    import torch
-
-    return torch.Generator().manual_seed(integer(*key))
 
 
 def integer(*key: Key) -> int:

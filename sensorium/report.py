@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS, Blob, Record
 from sensorium.report_charts import Curve, curves
 from sensorium.report_words import Verdict, label, language, verdict
+from sensorium.terminal import search_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -473,7 +473,7 @@ def _commands(run: Run, facts: Facts) -> list[tuple[str, str]]:
     if isinstance(facts.shown, Shown):
         asked = [answer.query for answer in sorted(facts.shown.gallery, key=lambda a: a.rank)]
         words = next((text for text in asked if len(text) <= 40 and text.isprintable()), words)
-    find = f"sensorium search {place} {_quoted(words)}"
+    find = search_command(_place(run.folder), words)
     if not (run.folder / "index").is_dir():
         find = f"sensorium index {place}\n{find}"
     return [
@@ -492,8 +492,3 @@ def _same_recipe(run: Run) -> str:
     except UserError:
         pass  # a recipe of the user's own is on no shelf
     return shlex.quote(_place(run.folder / "recipe.yaml"))
-
-
-def _quoted(words: str) -> str:
-    plain = not re.search(r"[\"$`\\!]", words)
-    return f'"{words}"' if plain else shlex.quote(words)

@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
+from sensorium import draws
 from sensorium.errors import DataError
 from sensorium.records import SPLITS, Blob, Record, Records
 
@@ -161,8 +162,6 @@ def _draw(
     Raises:
         DataError: a split would stay empty.
     """
-    from sensorium import draws  # imports torch
-
     if len(sizes) <= len(wanted):
         raise DataError(
             file=name,

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sensorium.errors import UserError
+from sensorium.errors import UserError, command
 from sensorium.report_words import direction_words, label, share, verdict
 
 __all__ = [
-    "Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "verdict",
-    "verdict_lines",
+    "Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "search_command",
+    "verdict", "verdict_lines",
 ]  # fmt: skip
 
 RAIL = 9
@@ -120,6 +120,14 @@ def fit(text: object, cells: int, more: str = "…") -> str:
     """`plain` text in at most so many cells; Chinese letters take two."""
     told = plain(text)
     return told if cell_len(told) <= cells else set_cell_size(told, cells - 1).rstrip() + more
+
+
+def search_command(folder: object, words: str) -> str:
+    """The command that searches a run for words, or for the first of them: a line has an end."""
+    told = plain(words)
+    told = textwrap.shorten(told, 60, placeholder="") or told[:60]
+    # Words that begin like an option come after the sign that ends the options.
+    return command("search", folder, *(["--"] if told.startswith("-") else []), told)
 
 
 def _marks(console: Console) -> dict[str, str]:

@@ -34,11 +34,9 @@ def test_another_process_draws_the_same():
 def test_global_streams_are_neither_read_nor_moved():
     np.random.seed(0)
     torch.manual_seed(0)
-    first = draws.order(50, "a"), draws.torch_generator("a").initial_seed()
+    first = draws.order(50, "a")
     before = np.random.get_state()[2], torch.get_rng_state().clone()
-    second = draws.order(50, "a"), draws.torch_generator("a").initial_seed()
-    assert (first[0] == second[0]).all()
-    assert first[1] == second[1]
+    assert (first == draws.order(50, "a")).all()
     assert np.random.get_state()[2] == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
 
@@ -53,3 +51,14 @@ def test_uniform_is_uniform():
 def test_order_is_a_permutation():
     assert sorted(draws.order(100, "p")) == list(range(100))
     assert (draws.order(100, "p") != draws.order(100, "q")).any()
+
+
+def test_a_sample_depends_on_names_alone_and_grows_by_adding():
+    names = [f"n{at}" for at in range(50)]
+    picked = {names[at] for at in draws.sample(names, 20, "s")}
+    turned = names[::-1]
+    assert {turned[at] for at in draws.sample(turned, 20, "s")} == picked
+    assert {names[at] for at in draws.sample(names, 10, "s")} < picked
+    assert {names[at] for at in draws.sample(names, 20, "t")} != picked
+    assert draws.sample(names, 20, "s") == sorted(draws.sample(names, 20, "s"))
+    assert draws.sample(names, 50, "s") == draws.sample(names, 99, "s") == list(range(50))

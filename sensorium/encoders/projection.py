@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from sensorium.layers import mean_pool
 from sensorium.model import State
 from sensorium.views import Look
 
@@ -53,6 +54,4 @@ class Encoder(nn.Module):
 
     def encode(self, state: State) -> State:
         """Mean over real tokens, dropout."""
-        real = state.real[..., None].float()
-        pooled = (state.tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        return replace(state, pooled=self.dropout(pooled))
+        return replace(state, pooled=self.dropout(mean_pool(state.tokens, state.real)))

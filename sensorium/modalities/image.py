@@ -33,10 +33,6 @@ class Spec(BaseModel):
     patch: int = Field(8, ge=1, description="side of a patch, pixels")
     crop: float = Field(1.0, gt=0, le=1, description="share of the shorter side that is kept")
     resample: Literal["bilinear", "bicubic"] = "bicubic"
-    shift: float = Field(
-        0.0, ge=0, le=0.5, description="training only: largest random shift, share of the side"
-    )
-    flip: bool = Field(False, description="training only: mirror half of the pictures")
 
     @model_validator(mode="after")
     def _whole_patches(self):
@@ -99,13 +95,9 @@ class Modality:
 
         Args:
             array: uint8 [size, size, 3].
-            rng: keyed draws for augmentation; None outside training.
+            rng: unused; pictures are not augmented.
         """
-        if rng is not None and self.spec.flip and rng.random() < 0.5:
-            array = array[:, ::-1]
-        if rng is not None and self.spec.shift:
-            array = _shifted(array, self.spec.shift, rng)
-        values = torch.from_numpy(patchify(np.ascontiguousarray(array), self.spec.patch))[None]
+        values = torch.from_numpy(patchify(array, self.spec.patch))[None]
         return Tokens(
             modality="image",
             values=values,
@@ -114,24 +106,8 @@ class Modality:
         )
 
 
-def _shifted(array: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture moved by up to `limit` of its side each way; its edge pixels fill the gap."""
-    reach = round(limit * len(array))
-    down, right = rng.integers(-reach, reach + 1, size=2)
-    rows = np.clip(np.arange(array.shape[0]) - down, 0, array.shape[0] - 1)
-    columns = np.clip(np.arange(array.shape[1]) - right, 0, array.shape[1] - 1)
-    return array[rows][:, columns]
-
-
 def patchify(array: np.ndarray, patch: int) -> np.ndarray:
     """[height, width, c] -> [patches, patch * patch * c]; a patch is read row by row."""
     height, width, c = array.shape
     blocks = array.reshape(height // patch, patch, width // patch, patch, c)
     return blocks.transpose(0, 2, 1, 3, 4).reshape(-1, patch * patch * c)
-
-
-def unpatchify(values: torch.Tensor, patch: int, side: int) -> torch.Tensor:
-    """[batch, patches, patch * patch * 3] -> [batch, 3, side, side]; inverse of `patchify`."""
-    grid = side // patch
-    blocks = values.reshape(-1, grid, grid, patch, patch, 3)
-    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(-1, 3, side, side)

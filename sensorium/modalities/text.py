@@ -130,21 +130,16 @@ class Modality:
         assert self._loaded is not None
         return self._loaded
 
-    def read(self, value: object, name: str, item: int | None = None) -> str:
+    def read(self, value: object, name: str) -> str:
         """One field's text, stripped of surrounding space.
 
         Args:
-            value: a text, a number, a `Blob` of UTF-8, or a list of these.
+            value: a text, a number, or a `Blob` of UTF-8.
             name: what errors call it.
-            item: which of a list; None where the value is no list.
 
         Raises:
             DataError: no text, an empty one, or bytes that are not UTF-8.
         """
-        if item is not None:
-            if not isinstance(value, list) or not -len(value) <= item < len(value):
-                raise DataError(name, expected=f"a list with an item {item}", found=clip(value))
-            value = value[item]
         if isinstance(value, Blob):
             name = value.name
             try:
@@ -193,10 +188,6 @@ class Modality:
             real=torch.from_numpy(np.arange(t) < counts[:, None] + 2),
             position=torch.arange(t)[None, :, None],
         )
-
-    def truncated(self, text: str) -> bool:
-        """Whether `tokens` cuts off a part of this text."""
-        return len(self._pieces([text])[0]) > self.length - 2
 
     def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
         if len(texts) == 1:  # one text needs no thread pool, which does not survive a fork

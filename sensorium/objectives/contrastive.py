@@ -34,7 +34,6 @@ class Spec(BaseModel):
     between: tuple[str, str] = Field(("image", "text"), description="the two modalities")
     temperature: float = Field(0.07, gt=0, description="initial; learned")
     largest_scale: float = Field(100.0, gt=0, description="upper bound of 1 / temperature")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 def info_nce(
@@ -43,7 +42,6 @@ def info_nce(
     scale: torch.Tensor,
     positive: torch.Tensor,
     valid: torch.Tensor,
-    label_smoothing: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of each row over all right vectors, and of each column over all left ones.
 
@@ -52,7 +50,6 @@ def info_nce(
         scale: float [1], 1 / temperature.
         positive: bool [n, n]; row i and column j belong together; the diagonal is always true.
         valid: bool [n]; records that take part. Others neither ask nor answer.
-        label_smoothing: share of the target spread over all valid candidates.
 
     Returns:
         Sums over valid records of the left -> right and the right -> left loss, scalars. Without
@@ -71,17 +68,14 @@ def info_nce(
     candidates = both | torch.eye(n, dtype=torch.bool, device=left.device)
     logits = logits.masked_fill(~candidates, -torch.inf)
     target = (positive & candidates).to(wide)
-    spread = candidates.to(wide)
 
-    def side(logits: torch.Tensor, target: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    def side(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         target = target / target.sum(dim=1, keepdim=True)
-        if label_smoothing:
-            even = spread / spread.sum(dim=1, keepdim=True)
-            target = (1 - label_smoothing) * target + label_smoothing * even
-        log_share = F.log_softmax(logits, dim=1).masked_fill(spread == 0, 0.0)
+        # What is no candidate has no target either; minus infinity times zero would not be zero.
+        log_share = F.log_softmax(logits, dim=1).masked_fill(target == 0, 0.0)
         return -((target * log_share).sum(dim=1) * valid).sum()
 
-    return side(logits, target, spread), side(logits.T, target.T, spread.T)
+    return side(logits, target), side(logits.T, target.T)
 
 
 class Objective(nn.Module):
@@ -126,9 +120,7 @@ class Objective(nn.Module):
                 same = batch.identity[modality]
                 positive = positive | (same[:, None] == same[None, :])
         valid = self._valid(batch)
-        there, back = info_nce(
-            got["left"], got["right"], self.scale, positive, valid, self.spec.label_smoothing
-        )
+        there, back = info_nce(got["left"], got["right"], self.scale, positive, valid)
         count = valid.sum()
         left, right = self.spec.between
         return Loss(

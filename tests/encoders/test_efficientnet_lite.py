@@ -2,17 +2,17 @@
 
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from reference import image_look
+from reference import image_look, pixels
 
 from sensorium import towers
 from sensorium.encoders import efficientnet_lite as tower
 from sensorium.errors import RecipeError
 from sensorium.modalities import image
-from sensorium.modalities.image import unpatchify
 from sensorium.records import Blob
 
 
@@ -41,11 +41,12 @@ def pictures(n: int, patches: int, channels: int) -> torch.Tensor:
 
 
 def compare(theirs: EfficientNet, ours: tower.Encoder, values: torch.Tensor) -> None:
-    pixels = (unpatchify(values, ours.patch, ours.side).float() - 127) / 128
+    norm = SimpleNamespace(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    seen = pixels(values, ours.patch, norm)
     with torch.inference_mode():
-        want = theirs.extract_features(pixels)
+        want = theirs.extract_features(seen)
         state = ours.encode(ours.embed(image_look(values)))
-        scores, logits = ours.classes(state.pooled), theirs(pixels)
+        scores, logits = ours.classes(state.pooled), theirs(seen)
     torch.testing.assert_close(
         state.tokens, want.flatten(2).transpose(1, 2), atol=1e-5 * float(want.max()), rtol=1e-5
     )

@@ -1,5 +1,6 @@
 """The vision transformer against transformers' ViTModel and CLIPModel, with equal weights."""
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -15,7 +16,7 @@ from reference import (
 
 from sensorium.encoders import vision_transformer
 from sensorium.modalities import image
-from sensorium.modalities.image import unpatchify
+from sensorium.modalities.image import patchify
 
 LIMIT = dict(atol=1e-5, rtol=0)
 SIZES = dict(
@@ -78,10 +79,12 @@ def test_clip_vision_states_pooled_and_gradients():
 
 
 def test_the_reference_sees_the_picture_that_was_cut():
-    """`reference.pixels` and `image.unpatchify` agree, so neither hides a swapped axis."""
-    values = pictures()
+    """`reference.pixels` gives back what `patchify` cut, so neither hides a swapped axis."""
+    array = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    values = torch.from_numpy(patchify(array, 8))[None]
     spec = vision_transformer.Spec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    torch.testing.assert_close(pixels(values, 8, spec) * 255, unpatchify(values, 8, 32).float())
+    whole = torch.from_numpy(array).permute(2, 0, 1).float()
+    torch.testing.assert_close(pixels(values, 8, spec)[0] * 255, whole)
 
 
 def test_a_dropped_patch_has_no_influence_and_the_rest_keep_their_places():

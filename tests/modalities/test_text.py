@@ -72,14 +72,6 @@ def test_what_is_no_text(value, found):
         trained().read(value, "title")
 
 
-def test_one_item_of_a_list():
-    modality = trained()
-    assert modality.read(["a", "b"], "title", item=1) == "b"
-    for value, item in ((["a"], 1), ("a", 0), ([], 0)):
-        with pytest.raises(DataError, match="expected a list with an item"):
-            modality.read(value, "title", item=item)
-
-
 # tokens
 
 
@@ -104,15 +96,11 @@ def test_a_batch_equals_its_texts_one_by_one():
     assert torch.equal(batch.position.expand_as(single.position), single.position)
 
 
-def test_a_long_text_is_cut_and_said_to_be():
+def test_a_long_text_is_cut():
     modality = trained(length=6)
     tokens = modality.tokens(CAPTIONS[2] * 4, None)
     assert tokens.ids.shape == (1, 6)
     assert tokens.ids[0, -1] == modality.tokens("a", None).ids[0, -1]
-    assert modality.truncated(CAPTIONS[2] * 4)
-    whole = next(n for n in range(1, 9) if modality.tokens("x" * n, None).ids.shape[1] == 6)
-    assert not modality.truncated("x" * whole)
-    assert modality.truncated("x" * (whole + 9))
 
 
 @pytest.mark.parametrize("name", ["[CLS]", "[SEP]", "[PAD]", "x [SEP] y", "[SEP][SEP]"])
