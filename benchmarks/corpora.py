@@ -19,7 +19,7 @@ from sensorium.pretraining import pretrain
 
 SEEDS = range(3)
 ARMS = (
-    {"data": "emoji", "recipe": "clip", "size": "tiny", "budget": "100-epochs"},
+    {"data": "emoji", "recipe": "clip", "size": "tiny", "budget": "40-epochs"},
     {"data": "tuxpaint", "recipe": "lit", "size": "tiny", "budget": None},
 )
 

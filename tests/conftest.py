@@ -102,10 +102,11 @@ def tiny_run(tiny_data, tmp_path_factory):
 
 @pytest.fixture
 def tiny_copy(tiny_run, tmp_path, empty_cache):
-    """A copy of `tiny_run`, freshly opened, that a test may write to; its cache is its own."""
+    """A copy of `tiny_run`, freshly opened, that a test may write to: its cache is its own, and
+    nothing is indexed yet."""
     from sensorium.run import Run
 
-    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    shutil.copytree(tiny_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("index"))
     return Run.open(tmp_path / "run")
 
 
