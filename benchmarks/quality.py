@@ -9,6 +9,7 @@ Every choice was made on train and validation; the test split is read by the fir
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -166,6 +167,7 @@ def five_seeds(folder: Path) -> dict[str, Any]:
     """`sensorium pretrain emoji` with each recipe and seed; the step is chosen on validation."""
     hits: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in RECIPES}
     result: dict[str, Any] = {"seeds": list(SEEDS)}
+    dealt: dict[str, list[float]] = {}
     for name in RECIPES:
         for seed in SEEDS:
             run = pretrain("emoji", name, out=folder / f"{name}-{seed}", seed=seed)
@@ -179,6 +181,10 @@ def five_seeds(folder: Path) -> dict[str, Any]:
                 ("image_to_text", retrieval.rank(table.T, right.T)),
             ):
                 hits[name].setdefault(direction, []).append(x.ranks)
+            for score in json.loads((run.folder / "evaluation" / "test.json").read_text()):
+                if name == "lit":
+                    beside = score["controls"]["partner_shuffled"]["value"]
+                    dealt.setdefault(f"{score['direction']} {score['metric']}", []).append(beside)
             print(name, seed, run.info["plan"], "best step", run.info["best_step"],
                   f"{retrieval.rank(table, right).recall(1):.3f}", flush=True)  # fmt: skip
     sizes = dict(zip(("text", "image"), right.shape, strict=True))
