@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,41 @@ def one(reader: Reader, value: Any, name: str) -> Column:
         items = np.stack(items)
     identity = np.zeros(1, np.int64)
     return Column(reader.name, items, [[0]], identity, reader.frozen is not None)
+
+
+def cost(reader: Reader, records: list[Record], field: str) -> float:
+    """Seconds that reading and encoding one field of one record takes where nothing is cached.
+
+    The cache is neither read nor written: what was prepared before must not decide what this
+    tells. The first record is thrown away, for it pays for loading and warming the tower.
+
+    Args:
+        reader: how the field's modality is read.
+        records: at least 2; the more, the better the estimate.
+        field: the field's name; a list value is several items, which all count.
+    """
+
+    def read(item: Any) -> Any:
+        try:
+            return reader.read(item, field)
+        except DataError:
+            return None  # set aside when it is prepared; the attempt costs all the same
+
+    def prepare(some: list[Record]) -> None:
+        values = [record.fields.get(field) for record in some]
+        items = [x for value in values for x in (value if isinstance(value, list) else [value])]
+        given = [
+            x for x in pool.map(read, [x for x in items if x not in (None, "")]) if x is not None
+        ]
+        if given and reader.frozen is not None:
+            # Unfilled: in so small a probe, texts of each length would be filled up to a chunk.
+            reader.encode(given, fill=False)
+
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+        prepare(records[:1])
+        start = time.monotonic()
+        prepare(records[1:])
+        return (time.monotonic() - start) / (len(records) - 1)
 
 
 class _Read(NamedTuple):

@@ -393,9 +393,9 @@ def _data(facts: Facts) -> list[Markup]:
     info, total = facts.info, sum(facts.counts.values())
     about = f": {facts.about[0]} " if facts.about else ". "
     lead = join(f"{total:,} records of ", tag("code", str(info["data"]), class_="theirs"), about)
-    if subset := info.get("subset"):
-        kept = f"{subset['records']:,} of {subset['of']:,} records"
-        lead = join(lead, f"A keyed subset: {kept} fit the budget. ")
+    for split, told in info.get("subset", {}).items():
+        if told["records"] < told["of"]:
+            lead = join(lead, f"{split}: {told['records']:,} of {told['of']:,}, chosen by key. ")
     parts = [tag("p", lead, class_="prose")]
     uses = {"train": "fitted on", "validation": "chosen on", "test": "reported on"}
     keys, bars = [], []

@@ -204,7 +204,7 @@ def _plan(told: dict[str, Any]) -> Iterator[str]:
     if told["records_within_budget"] is not None:
         yield (
             f"about {told['records_within_budget']:,} records can be read within the budget: "
-            f"a keyed part will be used unless it is raised"
+            f"fewer will be trained on, chosen by key, unless it is raised"
         )
     missing = [x for x in told["towers"].values() if not x["cached"]]
     size = sum(x["bytes"] for x in missing)
