@@ -26,7 +26,7 @@ from sensorium import (
 )
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import build
-from sensorium.errors import DataError, RecipeError, Stopped, UserError
+from sensorium.errors import DataError, RecipeError, Stopped, UserError, command
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
@@ -165,7 +165,7 @@ def _refuse_gone(run: Run) -> None:
 
 def _stop_here(run: Run, stopping: Callable[[], bool], what: str) -> None:
     if stopping():
-        raise Stopped(f"stopped {what}; saved", see=f"sensorium resume {run.folder}")
+        raise Stopped(f"stopped {what}; saved", see=command("resume", run.folder))
 
 
 def _scored(run: Run, stopping: Callable[[], bool]) -> Run:
@@ -278,7 +278,7 @@ def _columns(
                 file=records.name,
                 expected="at most 10 % of records that cannot be read",
                 found=f"{len(bad)} of {len(records)}; first: {bad[0]}",
-                see=f"sensorium doctor {records.name}",
+                see=command("doctor", records.name),
             )
         if bad:
             watcher.say(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium import __version__, devices, files
-from sensorium.errors import DataError, RecipeError, RunError, clip, nearest, unknown
+from sensorium.errors import DataError, RecipeError, RunError, clip, command, nearest, unknown
 from sensorium.layouts._header import Unusable, look
 from sensorium.recipe import Recipe, check, to_yaml
 from sensorium.records import SPLITS, Blob, Record, Records
@@ -237,7 +237,7 @@ class Run:
                 file=self.folder,
                 expected="a finished run",
                 found="one that has not finished training",
-                see=f"sensorium resume {self.folder}",
+                see=command("resume", self.folder),
             )
         return best
 
@@ -311,7 +311,7 @@ class Run:
         try:
             return read_json(self.folder / "evaluation" / f"{split}.json", "scores", list)
         except RunError as error:
-            error.see = f"sensorium evaluate {self.folder} --split {split}"
+            error.see = command("evaluate", self.folder, "--split", split)
             raise
 
     def index(
@@ -443,7 +443,7 @@ def refuse_used(folder: Path) -> None:
             file=folder,
             expected="a new or empty folder to write the run to",
             found=f"{kind} already there; nothing was overwritten",
-            see=f"sensorium resume {folder}" if kind == "a run" else None,
+            see=command("resume", folder) if kind == "a run" else None,
         )
 
 

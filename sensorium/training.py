@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sensorium import checkpoint, draws, files
-from sensorium.errors import NonFinite, Stopped
+from sensorium.errors import NonFinite, Stopped, command
 from sensorium.optimiser import rate
 from sensorium.recipe import Recipe
 from sensorium.step import Loss, Step
@@ -106,7 +106,7 @@ def train(
         if stop:
             raise Stopped(
                 f"stopped at step {progress.step:,} of {plan.steps:,}; saved",
-                see=f"sensorium resume {folder}",
+                see=command("resume", folder),
             )
         if last:
             return progress
