@@ -58,6 +58,7 @@ class Seen:
 
     def __init__(self, update):
         self.update, self.steps, self.rows, self.rates = update, [], [], []
+        self.starts = []  # (positions, texts) of each start in closed form
 
     def __call__(self, step, optimiser, batch, clip):
         if not self.steps or self.steps[-1] is not step:
@@ -75,7 +76,14 @@ def trained(tmp_path_factory):
     """(run, what was seen) of `lit` with its two controls, trained on the made features."""
     with pytest.MonkeyPatch.context() as patch:
         seen = Seen(training.update)
+        begin = pretraining.start
+
+        def start(step, recipe, given, positions):
+            seen.starts.append((list(positions), [given["text"].index[at] for at in positions]))
+            begin(step, recipe, given, positions)
+
         patch.setattr(training, "update", seen)
+        patch.setattr(pretraining, "start", start)
         patch.setattr(towers, "weight_hash", lambda name: "made")
         patch.setattr(pretraining, "_columns", lambda *_: columns())
         changes = [f"optimiser.batch={BATCH}", f"most_epochs={EPOCHS}", "space=8"]
@@ -176,6 +184,10 @@ def test_no_training_touches_items_of_validation_or_test(trained):
             for key, text, image in step:
                 assert {int(key[1:]), text, image} <= train
                 assert image == int(key[1:])
+    # nor does what is found in closed form; and that is found on the partners of the training
+    assert [positions for positions, _ in seen.starts] == [sorted(train)] * 3
+    own = [[at] for at in sorted(train)]
+    assert [texts == own for _, texts in seen.starts] == [True, True, False]
 
 
 def test_only_the_shuffled_control_has_other_partners(trained):
