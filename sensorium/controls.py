@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sensorium import checkpoint, conse, draws, towers
 from sensorium.building import build
-from sensorium.errors import RunError
+from sensorium.errors import RunError, UserError, clip
 from sensorium.prepare import Column, Reader, column
 from sensorium.recipe import Recipe, check, load
 from sensorium.records import Record, Records
@@ -92,15 +92,29 @@ def trained(run: Run, name: str) -> Step | None:
     Raises:
         RunError: it is damaged.
     """
-    told = run.info.get("controls", {}).get(name)
-    if told is None:
+    noted = run.info.get("controls", {})
+    told = noted.get(name) if isinstance(noted, dict) else noted
+    if told is None and isinstance(noted, dict):
         return None
-    recipe = check(told["recipe"])
+    lost = "the run itself still holds; only this control is lost"
+    if not (
+        isinstance(told, dict)
+        and isinstance(told.get("best_step"), int)
+        and isinstance(told.get("recipe"), dict)
+    ):
+        raise RunError(
+            file=run.folder / "run.json",
+            field=f"controls.{name}",
+            expected="a best_step and a recipe",
+            found=clip(told),
+            see=lost,
+        )
     try:
+        recipe = check(told["recipe"])
         place = folder(run, name) / "checkpoints"
         found = checkpoint.load(place, told["best_step"], recipe.hash)
-    except RunError as error:
-        error.see = "the run itself still holds; only this control is lost"
+    except UserError as error:
+        error.see = lost
         raise
     step = build(recipe).to(run.device)
     step.load_state_dict(found.state["model"])

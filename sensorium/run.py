@@ -194,7 +194,7 @@ class Run:
         """
         if modality not in self._readers:
             if modality not in self.recipe.modalities:
-                raise unknown("modality of this run", modality, self.recipe.modalities)
+                raise unknown("modality of this run", modality, self.recipe.modalities, RecipeError)
             from sensorium.prepare import Reader
 
             reader = Reader(self.recipe, modality, self.device)
@@ -368,10 +368,14 @@ class Run:
         return match(self, file, words)
 
     def example(self) -> str:
-        """A text of the test split, to try a search with."""
+        """A text, of the test split where it has one, to try a search with."""
         records = self.records()
-        value = records[records.positions("test")[0]].fields[self.fields["text"]]
-        return str(value[0] if isinstance(value, list) else value)
+        for record in (*(records[at] for at in records.positions("test")), *records):
+            value = record.fields.get(self.fields["text"])
+            for text in value if isinstance(value, list) else [value]:
+                if text:
+                    return str(text)
+        return "a red boat"
 
     def report(self) -> Path:
         """Writes report.html and returns its path."""

@@ -59,6 +59,7 @@ def validation(
             "text_to_image/recall@1": there.recall(1),
             "image_to_text/recall@1": back.recall(1),
         }
+        was = step.training
         step.eval()
         with torch.no_grad():
             sums: dict[str, list[float]] = {}
@@ -73,6 +74,7 @@ def validation(
                     told[0] += float(loss.sum)
                     told[1] += float(loss.count)
                     told[2] += float(loss.chance * loss.count)
+        step.train(was)
         for name, (total, count, luck) in sums.items():
             line[name] = total / max(count, 1)
             line[f"{name}/no_skill"] = luck / max(count, 1)

@@ -278,3 +278,11 @@ def test_conse_gives_one_unit_vector_an_item(trained, monkeypatch):
         assert found["image"][at] == pytest.approx(whole / np.linalg.norm(whole), abs=1e-4)
     told = controls.conse_vectors(run, list(records()), sizes | {"image": 3})
     assert told == "the towers cannot read all of these records"
+
+
+@pytest.mark.parametrize("told", [[], 5, {"plain_projections": 5}, {"plain_projections": {}}])
+def test_a_damaged_note_of_a_control_is_told(tiny_copy, told):
+    """What run.json says of its controls may be anything; a mistake there is no traceback."""
+    tiny_copy.info["controls"] = told
+    with pytest.raises(RunError, match="controls.plain_projections"):
+        controls.trained(tiny_copy, "plain_projections")

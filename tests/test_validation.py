@@ -226,10 +226,7 @@ def test_dropout_rests_and_nothing_is_learned(training):
     assert all(p.grad is None for p in given.parameters())
 
 
-BUG = pytest.mark.xfail(strict=True, reason="validation leaves eval mode; fixed: drop this mark")
-
-
-@pytest.mark.parametrize("training", [pytest.param(True, marks=BUG), False])
+@pytest.mark.parametrize("training", [True, False])
 def test_the_step_is_left_in_the_mode_it_was(training):
     given = step(dropout=0.5).train(training)
     scores("loss", *noisy(0.7), given)
