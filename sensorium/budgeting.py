@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sensorium import draws, optimiser
+import torch
+
+from sensorium import controls, draws, optimiser
 from sensorium.loading import Batches
 from sensorium.prepare import cost
 from sensorium.recipe import parse_budget
@@ -123,26 +125,20 @@ def calibrate(
     validate: Callable[[Step], dict[str, float]],
     began: float,
 ) -> tuple[Plan, dict[str, Any]]:
-    """Turns the budget into a number of steps, once; a time budget by timing a few on a copy."""
+    """Turns the budget into a number of steps, once; a time budget by timing a few on a copy.
+
+    The controls that train share a time budget with the run, in equal parts.
+    """
     recipe = run.recipe
     budget = parse_budget(recipe.budget)
     size, records = batches.size, len(batches.positions)
     why: dict[str, Any] = {"budget": recipe.budget}
     if budget.unit == "seconds":
-        trial = copy.deepcopy(step)
-        adam = optimiser.build(trial, recipe.optimiser)
-        coming = batches.from_step(0, 1_000_000)
-        for _ in range(2):  # the first steps allocate and compile
-            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
-        start, done = time.monotonic(), 0
-        while done < 3 or time.monotonic() - start < 1.0:
-            update(trial, adam, next(coming).to(run.device), recipe.optimiser.clip)
-            done += 1
-        each = (time.monotonic() - start) / done
-        start = time.monotonic()
-        validate(trial)
-        look = time.monotonic() - start
-        left = budget.amount - (time.monotonic() - began) - EVALUATIONS * look
+        # The trial draws dropout: on a stream that is given back.
+        with torch.random.fork_rng(devices=[]):
+            each, look = _timed(run, step, batches, validate)
+        arms = 1 + len(controls.names(recipe))
+        left = (budget.amount - (time.monotonic() - began)) / arms - EVALUATIONS * look
         steps = max(EVALUATIONS, int(left / (each * 1.1)))
         why |= {"seconds_a_step": each, "seconds_left": left}
     else:
@@ -158,3 +154,23 @@ def calibrate(
             why["cut"] = f"{recipe.most_epochs} epochs; more passes only memorise"
             steps = most
     return Plan(steps, max(1, steps // EVALUATIONS)), why
+
+
+def _timed(
+    run: Run, step: Step, batches: Batches, validate: Callable[[Step], dict[str, float]]
+) -> tuple[float, float]:
+    """Seconds of a step and of a look at validation, on a copy."""
+    trial = copy.deepcopy(step)
+    options = run.recipe.optimiser
+    adam = optimiser.build(trial, options)
+    coming = batches.from_step(0, 1_000_000)
+    for _ in range(2):  # the first steps allocate and compile
+        update(trial, adam, next(coming).to(run.device), options.clip)
+    start, done = time.monotonic(), 0
+    while done < 3 or time.monotonic() - start < 1.0:
+        update(trial, adam, next(coming).to(run.device), options.clip)
+        done += 1
+    each = (time.monotonic() - start) / done
+    start = time.monotonic()
+    validate(trial)
+    return each, time.monotonic() - start

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sensorium.run import Run
     from sensorium.step import Step
 
+CHEAP = 8  # steps of plain projections that cost about one of a kernel head
 SHUFFLED, PLAIN = "partner_shuffled", "plain_projections"
 
 
@@ -75,6 +76,8 @@ def columns_of(
 def steps_of(name: str, recipe: Recipe, own: int, records: int) -> int:
     """How many steps a control takes: as many as the run, or as its own recipe says.
 
+    Plain projections stop at `CHEAP` times the run's steps: each costs a fraction of the run's.
+
     Args:
         name: of the control.
         recipe: what it trains.
@@ -83,7 +86,8 @@ def steps_of(name: str, recipe: Recipe, own: int, records: int) -> int:
     """
     if name == SHUFFLED:
         return own
-    return max(1, round((recipe.most_epochs or 1) * records / min(recipe.optimiser.batch, records)))
+    wanted = (recipe.most_epochs or 1) * records / min(recipe.optimiser.batch, records)
+    return max(1, min(round(wanted), CHEAP * own))
 
 
 def trained(run: Run, name: str) -> Step | None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 _MATCHED = 1000  # records whose pairs a match is compared with
-NAMES = {"image": "picture", "text": "words"}
 
 
 def embed(
@@ -186,6 +185,8 @@ def _sizes(run: Run, split: str) -> dict[str, str]:
     for name, key in (("train_records", "train"), ("split_records", split)):
         count = len(records.positions(key))
         told[name] = f"{count} of {subset.get(key, {}).get('of', count)}"
+    if run.missing:
+        told["missing_records"] = f"{len(run.missing)} that the run began with, all splits"
     return told
 
 
