@@ -194,6 +194,9 @@ def five_seeds(folder: Path) -> dict[str, Any]:
     for direction, t, r in (("text_to_image", conse, right), ("image_to_text", conse.T, right.T)):
         told: dict[str, Any] = {"conse": summary(retrieval.rank(t, r).ranks)}
         answers = r.sum(axis=1)
+        told["partner_shuffled"] = {
+            f"recall@{k}": {"seeds": dealt[f"{direction} recall@{k}"]} for k in retrieval.CUTS
+        }
         told["chance"] = {
             f"recall@{k}": retrieval.chance(answers, r.shape[1], k) for k in retrieval.CUTS
         }
