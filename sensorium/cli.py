@@ -411,10 +411,11 @@ def list_shelf(
     kind: Annotated[str, typer.Argument(metavar="SHELF", help="objectives, encoders, ...")],
 ) -> None:
     """The members of a shelf."""
-    from sensorium import shelf
+    from sensorium import recipe, shelf
 
     for name in shelf.names(kind):
-        print(f"{name:<22}{shelf.summary(kind, name) if kind != 'recipes' else ''}".rstrip())
+        told = recipe.load(name).summary if kind == "recipes" else shelf.summary(kind, name)
+        print(f"{name:<22}{told}".rstrip())
 
 
 @data_app.command("list")
