@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ def build(
     data: str | Path,
     progress: Progress | None = None,
     fields: dict[str, str] | None = None,
+    only: Container[str] | None = None,
 ) -> Built:
     """Makes `run`'s index hold exactly the records of `data`; embeds only contents that are new.
 
@@ -70,6 +71,7 @@ def build(
             bare folder of pictures will do. It replaces what was indexed before.
         progress: called with (items done, items in all).
         fields: field -> modality, where the inferred ones are wrong.
+        only: keys of the records that are wanted; None: all.
 
     Raises:
         DataError: the data cannot be read, or nothing in it can be indexed.
@@ -78,6 +80,8 @@ def build(
     mine = store.weights(run)
     place = run.folder / "index"
     records, told = _gallery(run, data, fields)  # before the claim: a mistake writes nothing
+    if only is not None:
+        records.records = [record for record in records if record.key in only]
     with files.claim(place):
         held, notes = _held(place, mine)
         rejected = list(records.rejected)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -319,6 +320,7 @@ class Run:
         data: str | Path | None = None,
         progress: Progress | None = None,
         fields: dict[str, str] | None = None,
+        only: Container[str] | None = None,
     ) -> Built:
         """Indexes a data set (by default the run's own) for search; embeds only what is new.
 
@@ -328,7 +330,7 @@ class Run:
         """
         from sensorium.index import build
 
-        return build(self, self.info["data"] if data is None else data, progress, fields)
+        return build(self, self.info["data"] if data is None else data, progress, fields, only)
 
     def search(
         self,

@@ -120,6 +120,7 @@ def test_large_data_train_on_a_keyed_subset_and_say_so(
     assert "--budget 1min" in line
     splits = json.loads((tmp_path / "run" / "splits.json").read_text())
     assert sorted(splits.values()) == ["test"] * 4 + ["train"] * 10 + ["validation"] * 4
+    assert len(run.search("a small red circle", k=100)) == 18  # nor does it index what it left out
     for score in run.scores("test"):
         assert score["protocol"]["train_records"] == "10 of 32"
         assert score["protocol"]["split_records"] == "4 of 4"
