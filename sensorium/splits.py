@@ -18,6 +18,7 @@ from sensorium import draws
 from sensorium.errors import DataError
 from sensorium.records import SPLITS, Blob, Record, Records
 
+LEAST = 3  # records of validation and of test, where there are at least three times as many
 SHARES = {"test": 0.1, "validation": 0.1}  # of the records; the rest is train
 
 
@@ -169,7 +170,10 @@ def _draw(
             found=f"{len(sizes)}; records with one group, picture or text stay together",
         )
     order = sorted(sizes, key=lambda group: (draws.uniform(seed, "split", group), group))
-    room = {split: max(1, round(SHARES[split] * total)) for split in wanted}
+    # A share of few records is still asked of more than one: retrieval needs a wrong answer, and
+    # one of them may turn out to be damaged.
+    least = max(1, min(LEAST, total // 3))
+    room = {split: max(least, round(SHARES[split] * total)) for split in wanted}
     chosen: dict[str, str] = {}
     filled: Counter[str] = Counter()
     for group in order:
