@@ -286,5 +286,5 @@ def test_conse_gives_one_unit_vector_an_item(trained, monkeypatch):
 def test_a_damaged_note_of_a_control_is_told(tiny_copy, told):
     """What run.json says of its controls may be anything; a mistake there is no traceback."""
     tiny_copy.info["controls"] = told
-    with pytest.raises(RunError, match="controls.plain_projections"):
+    with pytest.raises(RunError, match=r"controls\.plain_projections"):
         controls.trained(tiny_copy, "plain_projections")

@@ -41,7 +41,7 @@ def test_shares(count):
     found = splits.assign(records(record(n) for n in range(count)))
     counts = Counter(r.split for r in found)
     assert counts["validation"] == counts["test"] == max(3, round(count / 10))
-    assert counts["train"] == count - 2 * round(count / 10)
+    assert counts["train"] == count - 2 * max(3, round(count / 10))
     assert found.notes == []
 
 
