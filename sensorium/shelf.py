@@ -23,6 +23,7 @@ SHELVES = (
     "layouts",
     "datasets",
     "modalities",
+    "edits",
     "encoders",
     "fusion",
     "objectives",

@@ -5,12 +5,15 @@ case, English). `trained` learns a byte-level BPE (Sennrich et al. 2016; bytes a
 training texts, lower-cased as CLIP's (arXiv 2103.00020 section 2.4): no text in any language is
 unknown to it, and equal texts give an equal tokenizer whatever their order.
 
-A user's text is only ever text: "[SEP]" inside it is seven characters, never a special token.
+A user's text is only ever text: "[SEP]" inside it is five characters, never a special token.
+Entry [MASK] stands where a word is hidden (`edits/hide.py`); no text contains it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +29,9 @@ from sensorium.tokens import Tokens
 
 SUMMARY = "texts as word pieces: MiniLM's, or learned from the training texts"
 FILE = "tokenizer.json"
-PAD, FIRST, LAST = "[PAD]", "[CLS]", "[SEP]"
+PAD, FIRST, LAST, HIDE = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
+_BLANK = tuple("ĠĊĉč")  # space, line feed, tab, carriage return as GPT-2 writes these bytes
+_UNUSED = re.compile(r"\[unused\d+\]")  # BERT's spare entries
 MINILM_VOCABULARY = 30_522
 
 
@@ -109,6 +114,8 @@ class Modality:
             raise RunError(FILE, expected=f"the entries {FIRST} and {LAST}", found="neither or one")
         self._loaded, self._ends = tokenizer, (first, last)
         self.vocabulary = tokenizer.get_vocab_size()
+        for table in ("special", "starts"):  # those of another tokenizer
+            self.__dict__.pop(table, None)
 
     def __getstate__(self) -> dict[str, object]:
         # The library's own pickling forgets `encode_special_tokens`; loader workers must not.
@@ -129,6 +136,76 @@ class Modality:
             self._use(Tokenizer.from_str(towers.tokenizer_file().read_text("utf-8")))
         assert self._loaded is not None
         return self._loaded
+
+    @property
+    def first(self) -> int:
+        """The id before every text."""
+        return self._both_ends[0]
+
+    @property
+    def last(self) -> int:
+        """The id after every text; a generated text ends with it."""
+        return self._both_ends[1]
+
+    @property
+    def hide_id(self) -> int:
+        """The id that stands where a word is hidden.
+
+        Raises:
+            RunError: the tokenizer was trained without such an entry.
+        """
+        found = self._tokenizer.token_to_id(HIDE)
+        if found is None:
+            raise RunError(
+                file=FILE,
+                expected=f"an entry {HIDE}, which stands where a word is hidden",
+                found="a tokenizer that was trained without it, by an older version",
+                see="sensorium pretrain makes a run whose tokenizer has it",
+            )
+        return found
+
+    @functools.cached_property
+    def special(self) -> frozenset[int]:
+        """Ids that no word has: they are never hidden, never drawn and never generated."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        spare = {at for entry, at in self._entries.items() if _UNUSED.fullmatch(entry)}
+        return frozenset(at for at, token in added.items() if token.special) | spare
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """Whether an entry begins a word, bool [vocabulary]; the others go on with the one before.
+
+        Byte-level pieces begin a word where they begin with a blank: a comma belongs to the word
+        before it, and a text written without blanks is one word. MiniLM's go on with "##".
+        """
+        table = np.zeros(self.vocabulary, bool)
+        for entry, at in self._entries.items():
+            if self.spec.tokenizer == "trained":
+                table[at] = entry.startswith(_BLANK)
+            else:
+                table[at] = not entry.startswith("##")
+        table[list(self.special)] = True
+        return table
+
+    @property
+    def _both_ends(self) -> tuple[int, int]:
+        _ = self._tokenizer  # MiniLM's is loaded when it is first asked for
+        return self._ends
+
+    @property
+    def _entries(self) -> dict[str, int]:
+        return self._tokenizer.get_vocab()
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, special ones left out. Texts come back lower-cased, as they were read.
+
+        Args:
+            ids: numbers or an int64 tensor [t]; bytes that are no UTF-8 become U+FFFD.
+        """
+        words = [at for at in map(int, ids) if at not in self.special]
+        text = self._tokenizer.decode(words, skip_special_tokens=False).strip()
+        # MiniLM's tokenizer cuts "it's" in three, and its decoder joins pieces and commas alone.
+        return text if self.spec.tokenizer == "trained" else text.replace(" ' ", "'")
 
     def read(self, value: object, name: str) -> str:
         """One field's text, stripped of surrounding space.
@@ -174,7 +251,7 @@ class Modality:
     def batch(self, texts: Sequence[str]) -> Tokens:
         """Ids of n texts at once, int64 [n, t], padded to the longest."""
         rows = self._pieces(texts)
-        first, last = self._ends
+        first, last = self._both_ends
         counts = np.array([min(len(row), self.length - 2) for row in rows])
         t = int(counts.max()) + 2
         ids = np.zeros((len(rows), t), np.int64)
@@ -207,7 +284,7 @@ def _trained(texts: list[str], vocabulary: int, field: str) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
-        special_tokens=[PAD, FIRST, LAST],
+        special_tokens=[PAD, FIRST, LAST, HIDE],
         # All 256 bytes, so that nothing is unknown.
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

@@ -1,5 +1,6 @@
 """Texts: what is read, what is refused, ids equal to transformers', tokenizers that repeat."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -103,13 +104,15 @@ def test_a_long_text_is_cut():
     assert tokens.ids[0, -1] == modality.tokens("a", None).ids[0, -1]
 
 
-@pytest.mark.parametrize("name", ["[CLS]", "[SEP]", "[PAD]", "x [SEP] y", "[SEP][SEP]"])
+@pytest.mark.parametrize(
+    "name", ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "x [SEP] y", "[SEP][SEP]", "a [MASK] b"]
+)
 def test_a_special_token_in_a_text_is_plain_text(name):
     modality = trained(length=20)
     for one in (modality, pickle.loads(pickle.dumps(modality))):
         for tokens in (one.tokens(name, None), one.batch([name, "a"])):
             ids = tokens.ids[0][tokens.real[0]].tolist()
-            assert not {0, ids[0], ids[-1]} & set(ids[1:-1])
+            assert not {0, ids[0], ids[-1], one.hide_id} & set(ids[1:-1])
 
 
 @settings(deadline=None, max_examples=50)
@@ -182,6 +185,77 @@ def test_tokens_before_fit_is_a_programming_error():
         text.Modality(text.Spec()).tokens("a", None)
 
 
+# what hiding and generating ask
+
+
+def test_special_entries_and_ends():
+    modality = trained()
+    for one in (modality, pickle.loads(pickle.dumps(modality))):
+        entry = one._tokenizer.id_to_token
+        assert [entry(at) for at in sorted(one.special)] == ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+        assert (entry(one.first), entry(one.last)) == ("[CLS]", "[SEP]")
+        assert entry(one.hide_id) == "[MASK]"
+        ids = one.tokens("a boat", None).ids[0].tolist()
+        assert (ids[0], ids[-1]) == (one.first, one.last)
+        assert np.array_equal(one.starts, modality.starts)
+
+
+def test_words_begin_after_blanks():
+    modality = trained(length=64)
+    texts = ["two  cats, sleeping\ton a\nred-ish sofa!", "Ein rotes Boot"]
+    assert modality.starts.shape == (modality.vocabulary,)
+    for one in texts:
+        ids = modality.tokens(one, None).ids[0, 1:-1].numpy()
+        begins = np.flatnonzero(modality.starts[ids]).tolist()
+        words = [modality.decode(w) for w in np.split(ids, begins[1:])]
+        assert [word for word in words if word] == one.lower().split()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(min_size=1).filter(lambda x: x.strip() and x.isprintable()))
+def test_a_text_comes_back(value):
+    modality = _shared()
+    normal = modality._tokenizer.normalizer.normalize_str(value)
+    assert modality.decode(modality.tokens(value, None).ids[0]) == normal.strip()
+
+
+def test_what_is_special_is_not_told():
+    modality = trained()
+    ids = modality.tokens("a boat", None).ids[0].tolist()
+    assert modality.decode([0, modality.hide_id, *ids, modality.hide_id, 0]) == "a boat"
+    assert modality.decode([]) == modality.decode([modality.first, modality.last]) == ""
+
+
+def test_another_tokenizer_brings_its_own_tables(tmp_path):
+    modality, other = trained(), trained(captions=["ab cd"] * 3)
+    before = modality.starts
+    (tmp_path / "tokenizer.json").write_bytes(other.state()["tokenizer.json"])
+    modality.load(tmp_path)
+    assert np.array_equal(modality.starts, other.starts)
+    assert len(modality.starts) != len(before)
+
+
+def old(tmp_path) -> text.Modality:
+    """A tokenizer as it was trained before there was an entry for hidden words."""
+    stored = json.loads(trained().state()["tokenizer.json"])
+    stored["added_tokens"] = [x for x in stored["added_tokens"] if x["content"] != "[MASK]"]
+    words = stored["model"]["vocab"]
+    gone = words.pop("[MASK]")
+    stored["model"]["vocab"] = {word: at - (at > gone) for word, at in words.items()}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    modality = text.Modality(text.Spec(length=12))
+    modality.load(tmp_path)
+    return modality
+
+
+def test_an_old_tokenizer_reads_on_and_says_that_it_cannot_hide(tmp_path):
+    modality = old(tmp_path)
+    assert modality.decode(modality.tokens("a boat", None).ids[0]) == "a boat"
+    assert len(modality.special) == 3
+    with pytest.raises(RunError, match=r"tokenizer\.json\nexpected an entry \[MASK\]"):
+        _ = modality.hide_id
+
+
 # MiniLM's tokenizer
 
 
@@ -211,6 +285,31 @@ def test_minilm_ids_are_those_of_transformers(minilm, minilm_texts):
 def test_minilm_special_tokens_in_a_text_are_plain_text(minilm, minilm_texts):
     ids = minilm_texts.tokens("[CLS] [SEP] [MASK] [PAD] [UNK]", None).ids[0, 1:-1].tolist()
     assert not {0, 100, 101, 102, 103} & set(ids)
+    assert not minilm_texts.special & set(ids)
+
+
+@pytest.mark.towers
+def test_minilm_knows_its_special_entries_and_words(minilm):
+    texts = text.Modality(text.Spec(tokenizer="minilm"))
+    assert (texts.first, texts.last, texts.hide_id) == (101, 102, 103)
+    theirs = transformers.BertTokenizerFast(tokenizer_file=str(towers.tokenizer_file()))
+    words = theirs.get_vocab()
+    spare = {at for word, at in words.items() if word.startswith("[unused")}
+    assert texts.special == set(theirs.all_special_ids) | spare
+    assert len(spare) == 994
+    assert set(np.flatnonzero(~texts.starts)) == {
+        at for word, at in words.items() if word.startswith("##")
+    }
+
+
+@pytest.mark.towers
+def test_minilm_joins_its_pieces(minilm, minilm_texts):
+    theirs = transformers.BertTokenizerFast(tokenizer_file=str(towers.tokenizer_file()))
+    for caption in ("Two unbelievable caterpillars, asleep.", "it's 12 o'clock!", *CAPTIONS[:2]):
+        ids = minilm_texts.tokens(caption, None).ids[0]
+        said = theirs.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        assert minilm_texts.decode(ids) == said
+    assert minilm_texts.decode(ids) == "two cats sleeping on a red sofa"
 
 
 @pytest.mark.towers

@@ -1,0 +1,1 @@
+"""What a view does to tokens: one file each."""
