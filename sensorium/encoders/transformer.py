@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from sensorium.layers import Activation, Norm, Stack, initialise, last_pool, mean_pool
+from sensorium.layers import Activation, Cache, Norm, Stack, initialise, last_pool, mean_pool
 from sensorium.model import State
 from sensorium.views import Look
 
@@ -38,7 +38,7 @@ class Spec(BaseModel):
 
     use: Literal["transformer"] = "transformer"
     width: int = Field(256, ge=1)
-    depth: int = Field(4, ge=1)
+    depth: int = Field(4, ge=0, description="blocks; 0: the embeddings are the states")
     heads: int = Field(4, ge=1)
     mlp: float = Field(4.0, gt=0, description="hidden width of the MLP over width")
     norm: Norm = Field("pre", description="norm before each branch (CLIP) or after each sum (BERT)")
@@ -103,12 +103,17 @@ class Encoder(nn.Module):
         summed = self.dropout(self.embedding_norm(summed))
         return State(tokens=summed, real=tokens.real, order=look.order, position=tokens.position)
 
-    def encode(self, state: State) -> State:
-        """The same rows with encoded tokens (zero at padding) and pooled [n, width]."""
-        x = self.final_norm(self.stack(state.tokens, state.real, state.order))
+    def encode(self, state: State, cache: Cache | None = None) -> State:
+        """The same rows with encoded tokens (zero at padding) and pooled [n, width].
+
+        With a cache, the state holds only new tokens, at their positions; `pooled`, which would
+        be of all tokens, is None.
+        """
+        x = self.final_norm(self.stack(state.tokens, state.real, state.order, cache))
         if self.spec.final_norm:  # its bias is no zero: keep padding at zero after it too
             x = x.masked_fill(~state.real[..., None], 0.0)
-        return replace(state, tokens=x, pooled=self._pool(x, state.real))
+        pooled = self._pool(x, state.real) if cache is None else None
+        return replace(state, tokens=x, pooled=pooled)
 
     def _pool(self, x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         if self.spec.pool == "mean":
