@@ -32,7 +32,7 @@ def embed(
     step: Step, recipe: Recipe, reader: Reader, column: Column, device: str = "cpu"
 ) -> NDArray[np.float32]:
     """Vectors of all items of a column, float32 [items, e], unit length."""
-    node = Read(Encode(views(recipe)[reader.name]), reader.name)
+    node = Read(Encode(views(recipe)[reader.name]))
     record = Record("", Source("memory"), {})
     modalities = {reader.name: reader.modality}
     was = step.training

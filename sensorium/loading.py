@@ -7,7 +7,7 @@ worker count and resume cannot change a draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sensorium import draws
 from sensorium.prepare import Column
 from sensorium.records import Record
 from sensorium.tokens import Batch, Tokens, collate
+from sensorium.views import View, attach
 
 
 class Batches(Dataset):
@@ -24,11 +25,14 @@ class Batches(Dataset):
 
     Args:
         records: the data set.
-        columns: modality -> its prepared column over `records`.
-        modalities: modality -> the object that makes tokens (unused for features).
+        columns: modality, variant with a field of its own (`text#1`) or target -> its prepared
+            column over `records`.
+        modalities: modality or target -> the object that makes tokens (unused for features).
         positions: the records that take part, e.g. those of the training split.
         size: records a batch.
         seed: key of all draws.
+        augmented: modality -> numbers of its variants that are drawn augmentations.
+        views: what the step looks at; those with draws are made here.
     """
 
     def __init__(
@@ -39,11 +43,14 @@ class Batches(Dataset):
         positions: list[int],
         size: int,
         seed: int,
+        augmented: dict[str, list[int]] | None = None,
+        views: Sequence[View] = (),
     ) -> None:
         self.records, self.columns, self.modalities = records, columns, modalities
         self.positions = np.asarray(positions, dtype=np.int64)
         self.size = min(size, len(positions))
         self.seed = seed
+        self.augmented, self.views = augmented or {}, tuple(views)
         self._order: tuple[int, np.ndarray] | None = None
 
     def order(self, epoch: int) -> np.ndarray:
@@ -62,10 +69,8 @@ class Batches(Dataset):
     def __getitem__(self, step: int) -> Batch:
         seen = self.seen(step)
         chosen: dict[str, list[int | None]] = {}
-        for modality, column in self.columns.items():
-            chosen[modality] = [
-                self._choose(column, position, modality, epoch) for epoch, position in seen
-            ]
+        for name, column in self.columns.items():
+            chosen[name] = [self._choose(column, position, name, epoch) for epoch, position in seen]
         keys = [self.records[position].key for _, position in seen]
         rngs = [(self.seed, "look", epoch, key) for (epoch, _), key in zip(seen, keys, strict=True)]
         return gather(
@@ -74,6 +79,8 @@ class Batches(Dataset):
             self.modalities,
             chosen,
             rngs,
+            self.augmented,
+            self.views,
         )
 
     def _choose(self, column: Column, position: int, modality: str, epoch: int) -> int | None:
@@ -106,28 +113,38 @@ def gather(
     modalities: dict,
     chosen: dict[str, list[int | None]],
     rngs: list[tuple] | None = None,
+    augmented: dict[str, list[int]] | None = None,
+    views: Sequence[View] = (),
 ) -> Batch:
     """A Batch of chosen items.
 
     Args:
         records: one per row.
-        columns: modality -> its column.
-        modalities: modality -> the object that makes tokens.
-        chosen: modality -> per row the item, or None where the record lacks it.
-        rngs: per row the key of its draws; None outside training.
+        columns: modality, variant or target -> its column.
+        modalities: modality or target -> the object that makes tokens.
+        chosen: name of a column -> per row the item, or None where the record lacks it.
+        rngs: per row the key of its draws; None where nothing may be drawn.
+        augmented: modality -> numbers of its variants that are drawn augmentations.
+        views: those with draws are looked at here.
     """
     tokens: dict[tuple[str, int], Tokens] = {}
     present: dict[str, torch.Tensor] = {}
     identity: dict[str, torch.Tensor] = {}
-    for modality, items in chosen.items():
-        column = columns[modality]
+    targets: dict[str, torch.Tensor] = {}
+    for name, items in chosen.items():
+        column, (modality, _, variant) = columns[name], name.partition("#")
+        about = modalities.get(modality)
+        if hasattr(about, "classes"):
+            index = [-1 if item is None else about.index(column.items[item]) for item in items]
+            targets[name] = torch.tensor(index, dtype=torch.int64)
+            continue
         there = [item is not None for item in items]
         # An absent row borrows item 0 as stand-in; `present` keeps its content without influence.
         at = np.array([item or 0 for item in items])
-        present[modality] = torch.tensor(there)
+        present[name] = torch.tensor(there)
         # Rows without content must never look equal to each other: they get their own negatives.
         own = -1 - np.arange(len(items))
-        identity[modality] = torch.from_numpy(np.where(there, column.identity[at], own))
+        identity[name] = torch.from_numpy(np.where(there, column.identity[at], own))
         if column.features:
             assert isinstance(column.items, np.ndarray)
             values = torch.from_numpy(column.items[at])
@@ -138,15 +155,23 @@ def gather(
                 position=torch.arange(values.shape[1])[None, :, None],
             )
             continue
-        parts = []
-        for row, item in enumerate(at):
-            rng = draws.generator(*rngs[row], modality) if rngs else None
-            parts.append(modalities[modality].tokens(column.items[item], rng))
-        tokens[modality, 0] = collate(parts)
-    return Batch(
+        numbers = [int(variant or 0), *(augmented or {}).get(name, [])]
+        for number in numbers:
+            parts = []
+            for row, item in enumerate(at):
+                content = column.items[item]
+                rng = draws.generator(*rngs[row], f"{modality}#{number}") if rngs else None
+                if number != numbers[0] and rng is not None:
+                    content = about.augment(content, rng)
+                parts.append(about.tokens(content, rng))
+            tokens[modality, number] = collate(parts)
+    batch = Batch(
         keys=tuple(record.key for record in records),
         sources=tuple(record.source for record in records),
         tokens=tokens,
         present=present,
         identity=identity,
+        targets=targets,
+        draw=None if rngs is None else torch.tensor([draws.integer(*rng) for rng in rngs]),
     )
+    return attach(batch, views, modalities)

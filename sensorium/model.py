@@ -1,18 +1,20 @@
 """The modules that compute nodes. The model never contains an objective and never sees a batch.
 
-Letters: b = records, t = tokens, d = width of an encoder, e = width of the shared space.
+Letters: b = records, n = rows after pairing, t = tokens, d = width of an encoder, e = width of the
+shared space, V = entries of a vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sensorium.layers import Cache, initialise
 from sensorium.tokens import expect
 from sensorium.views import Look
 
@@ -38,23 +40,56 @@ class State:
         expect("state tokens", self.tokens, (b, t, None))
         expect("state order", self.order, (b, t), torch.int64)
         if self.pooled is not None:
-            expect("state pooled", self.pooled, (b, self.tokens.shape[2]))
+            expect("state pooled", self.pooled, (b, None))
+
+
+class Vocabulary(nn.Module):
+    """States -> logits over a vocabulary, tied to the word table.
+
+    With `transform` as BERT's (arXiv 1810.04805; google-research/bert `run_pretraining.py`,
+    get_masked_lm_output): linear, GELU, norm, then the table's transpose and a bias; without, the
+    table's transpose alone (GPT-2, arXiv 1902.00751 gives none; openai/gpt-2 `src/model.py`).
+
+    Args:
+        entries: V.
+        width: d, of the states and of the word table.
+    """
+
+    def __init__(
+        self, entries: int, width: int, transform: bool = True, eps: float = 1e-12
+    ) -> None:
+        super().__init__()
+        self.transform = nn.Linear(width, width) if transform else None
+        self.norm = nn.LayerNorm(width, eps=eps) if transform else None
+        self.bias = nn.Parameter(torch.zeros(entries)) if transform else None
+        initialise(self)
+
+    def forward(self, states: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """[k, d] and the word table [V, d] -> [k, V]."""
+        x = states
+        if self.transform is not None and self.norm is not None:
+            x = self.norm(F.gelu(self.transform(x)))
+        return F.linear(x, words, self.bias)
 
 
 class Model(nn.Module):
-    """Encoders, fusion and the projections into the shared space.
+    """Encoders, fusion, the projections into the shared space and the heads over vocabularies.
 
     Args:
-        encoders: modality -> module with `width`, `embed(look) -> State`, `encode(state) -> State`.
-        fusion: module from a list of States to a list of States.
-        space: width e of the shared space.
-        project: whether `vector` passes a linear layer without bias (CLIP, Radford et al. 2021,
-            section 2.3); False where an encoder already ends in the shared space.
-        prior: weight of the encoders' prior in a similarity, beside 1 for what is learned.
+        encoders: modality -> its encoder, in the recipe's order.
+        fusion: where states meet.
+        space: width of the shared space.
+        project: a linear layer from each encoder into the space; without one, widths must agree.
+        prior: weight of what encoders know untrained, beside 1 for what they learn.
+        compared: modalities whose vectors something reads; by default all.
+        told: modality -> options of its `Vocabulary`, for those whose logits something reads.
     """
 
-    encoders: Any  # ModuleDicts, whose members the type checker knows only as Module
+    # torch says Tensor | Module of any member; these are ours.
+    encoders: Any
+    fusion: Any
     projections: Any
+    vocabularies: Any
 
     def __init__(
         self,
@@ -63,6 +98,8 @@ class Model(nn.Module):
         space: int,
         project: bool = True,
         prior: float = 0.0,
+        compared: Collection[str] | None = None,
+        told: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -71,24 +108,62 @@ class Model(nn.Module):
         self.prior = prior
         self.projections = nn.ModuleDict()
         for modality, encoder in self.encoders.items():
+            if compared is not None and modality not in compared:
+                continue
             width = int(encoder.width)
             if project:
                 self.projections[modality] = nn.Linear(width, space, bias=False)
                 nn.init.normal_(self.projections[modality].weight, std=width**-0.5)
             elif width != space:
                 raise ValueError(f"{modality}: expected width {space}, found {width}")
+        self.vocabularies = nn.ModuleDict(
+            {
+                modality: Vocabulary(*self.encoders[modality].words.weight.shape, **options)
+                for modality, options in (told or {}).items()
+            }
+        )
+        # One learned token stands where a record lacks a modality, so that no row is empty.
+        self.absent = nn.ParameterDict()
+        if getattr(fusion, "joint_width", 0):
+            for modality, encoder in self.encoders.items():
+                self.absent[modality] = nn.Parameter(torch.zeros(int(encoder.width)))
 
     def embed(self, look: Look) -> State:
-        """Tokens -> State, by the modality's own encoder."""
-        return self.encoders[look.tokens.modality].embed(look)
+        """Tokens -> State, by the modality's own encoder; an absent record is one learned token."""
+        state = self.encoders[look.tokens.modality].embed(look)
+        if look.tokens.modality not in self.absent:
+            return state
+        lacking = ~look.present
+        first = torch.zeros_like(state.real)
+        first[:, 0] = True
+        stand_in = self.absent[look.tokens.modality].to(state.tokens.dtype)
+        tokens = torch.where(
+            lacking[:, None, None], stand_in * first[..., None].to(stand_in.dtype), state.tokens
+        )
+        return replace(state, tokens=tokens, real=torch.where(lacking[:, None], first, state.real))
 
-    def encode(self, modality: str, state: State) -> State:
-        """State -> State with `pooled`."""
-        return self.encoders[modality].encode(state)
+    def encode(self, modality: str, state: State, cache: Cache | None = None) -> State:
+        """State -> State with `pooled`; with a cache, only new tokens come in and go out."""
+        if cache is None:
+            return self.encoders[modality].encode(state)
+        return self.encoders[modality].encode(state, cache)
 
-    def fuse(self, states: list[State]) -> list[State]:
-        """One State per part, after they met."""
-        return self.fusion(states)
+    def fuse(
+        self,
+        states: list[State],
+        rows: list[torch.Tensor] | None = None,
+        cache: Cache | None = None,
+    ) -> list[State]:
+        """One State per part, after they met; `rows` pairs them anew, int64 [n] each."""
+        return self.fusion(states, rows, cache)
+
+    def joint(self, states: list[State]) -> torch.Tensor:
+        """[n, D], one state a row, of what `fuse` gave."""
+        return self.fusion.joint(states)
+
+    def logits(self, modality: str, states: torch.Tensor) -> torch.Tensor:
+        """[k, d] -> [k, V] by the modality's vocabulary head."""
+        return self.vocabularies[modality](states, self.encoders[modality].words.weight)
 
     def vector_width(self, modality: str) -> int:
         """Values of a vector: the learned space, and the prior where there is one."""

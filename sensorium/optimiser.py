@@ -1,4 +1,4 @@
-"""AdamW with linear warm-up and cosine decay; matrices decay, vectors and scales do not."""
+"""AdamW with linear warm-up and decay; matrices decay, vectors and scales do not."""
 
 from __future__ import annotations
 
@@ -30,9 +30,15 @@ def build(step: nn.Module, options: Optimiser) -> torch.optim.AdamW:
 
 
 def rate(step: int, steps: int, options: Optimiser) -> float:
-    """The learning rate of a step (counted from 0): warms up linearly, then a half cosine to 0."""
+    """The learning rate of a step (counted from 0): warms up linearly, then follows the schedule:
+    a half cosine or a line down to `floor` of it, or constant."""
     warm = max(1, round(options.warmup * steps))
     if step < warm:
         return options.learning_rate * (step + 1) / warm
     share = (step - warm) / max(1, steps - warm)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    left = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * share)),
+        "linear": 1 - share,
+        "constant": 1.0,
+    }[options.schedule]
+    return options.learning_rate * (options.floor + (1 - options.floor) * left)

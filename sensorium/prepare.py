@@ -80,7 +80,8 @@ class Reader:
     """
 
     def __init__(self, recipe: Recipe, name: str, device: str = "cpu") -> None:
-        module, spec = member("modalities", f"modalities.{name}", recipe.modalities[name])
+        content = {**recipe.modalities, **recipe.targets}[name]
+        module, spec = member("modalities", f"modalities.{name}", content)
         self.name = name
         self.modality = module.Modality(spec)
         self.view = View(name, order=recipe.order.get(name, "full"))
@@ -111,7 +112,7 @@ class Reader:
         Raises:
             DataError: the text cannot be read, or the picture's file.
         """
-        if isinstance(value, Blob) and self.name != "text":
+        if isinstance(value, Blob) and self.modality.name == "image":
             data = value.read()
         else:
             content = self.read(value, name)
@@ -127,7 +128,7 @@ class Reader:
         Raises:
             DataError: the text cannot be read, or the picture's file.
         """
-        if self.name == "text":
+        if self.modality.name == "text":
             return draws.integer("text", normalised(str(self.read(value, name))))
         return int.from_bytes(self.digest(value, name)[:8], "little") >> 1
 
@@ -244,7 +245,8 @@ def column(
             if item is not None and item != "":
                 values.append(item)
                 owner.append(position)
-    whole = reader.frozen is None and reader.name == "text"
+    # Texts and classes are as quick to read again as to look up.
+    whole = reader.frozen is None and reader.modality.name in ("text", "label")
     kept = None if whole else Kept(cache.folder("features") / reader.key)
     read, rejected = _read_all(reader, kept, values, [records[at] for at in owner], field, progress)
     index: list[list[int]] = [[] for _ in records]

@@ -25,14 +25,15 @@ from sensorium import (
     towers,
 )
 from sensorium.budgeting import EVALUATIONS, calibrate, within
-from sensorium.building import build
-from sensorium.errors import DataError, RecipeError, Stopped, UserError, command
+from sensorium.building import augmented, build
+from sensorium.errors import DataError, RecipeError, Stopped, UserError, command, nearest
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
 from sensorium.records import Records
 from sensorium.run import Run, read_json, refuse_used
 from sensorium.starting import start
+from sensorium.step import views
 from sensorium.tokens import Batch
 from sensorium.training import Plan, Progress, restore, train
 from sensorium.validation import validation
@@ -99,7 +100,8 @@ def pretrain(
     began = time.monotonic()
     out = Path(out) if out is not None else _fresh(recipe.name)
     refuse_used(out)
-    records = data if isinstance(data, Records) else reading.read(data, fields)
+    needed = (*recipe.modalities, *recipe.targets)
+    records = data if isinstance(data, Records) else reading.read(data, fields, train=needed)
     _refuse_missing(recipe, records)
     for kind, path, options in members(recipe):
         member(kind, path, options)  # a wrong value is told before towers and data are read
@@ -147,7 +149,8 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
                 records = run.records()
                 _refuse_gone(run)
             else:
-                records = reading.read(run.info["data"], run.info["fields"])
+                needed = (*run.recipe.modalities, *run.recipe.targets)
+                records = reading.read(run.info["data"], run.info["fields"], train=needed)
             _train(run, records, watcher, time.monotonic(), stopping)
         return _scored(run, stopping)
 
@@ -174,6 +177,8 @@ def _scored(run: Run, stopping: Callable[[], bool]) -> Run:
         _stop_here(run, stopping, "after training, before the scores")
         if not (run.folder / "evaluation" / f"{split}.json").exists():
             run.evaluate(split)
+    if not run.compares:
+        return run
     _stop_here(run, stopping, "after the scores, before the index")
     # A time budget that left records out does not buy their indexing: `sensorium index` does.
     taken = {record.key for record in run.records()} if "subset" in run.info else None
@@ -218,7 +223,7 @@ def _fit(
 ) -> Progress:
     """Trains the run ("") or one of its controls, from its newest checkpoint or the beginning."""
     recipe, folder, train_split = run.recipe, run.folder, records.positions("train")
-    modalities = {name: run.reader(name).modality for name in recipe.modalities}
+    modalities = run.modalities
     step = run.build()
     if control:
         recipe, folder = controls.recipe_of(control, recipe), controls.folder(run, control)
@@ -230,8 +235,17 @@ def _fit(
         start(step, recipe, seen, train_split)
     adam = optimiser.build(step, recipe.optimiser)
     size, seed = recipe.optimiser.batch, recipe.seed
-    batches = Batches(records.records, seen, modalities, train_split, size, seed)
-    validate = validation(run, records, columns, recipe)
+    batches = Batches(
+        records.records,
+        seen,
+        modalities,
+        train_split,
+        size,
+        seed,
+        augmented(recipe),
+        views(step.objectives),
+    )
+    validate = validation(run, records, columns, recipe, step)
     if not control and "plan" not in run.info:
         plan, why = calibrate(run, step, batches, validate, began)
         run.note(plan=vars(plan), calibration=why, samples=plan.steps * batches.size)
@@ -268,13 +282,13 @@ def _columns(
 ) -> dict[str, Column]:
     """Every modality prepared; the same contents as when the run began."""
     columns = {}
-    for name in run.recipe.modalities:
+    for name, (kind, field) in run.columns.items():
 
         def tell(done: int, total: int, name: str = name) -> None:
             watcher.progress(name, done, total)
             _stop_here(run, stopping, "while reading; what was read is kept, the rest is not")
 
-        made, bad = column(run.reader(name), records.records, run.fields[name], tell)
+        made, bad = column(run.reader(kind), records.records, field, tell)
         if len(bad) > 0.1 * len(records):
             raise DataError(
                 file=records.name,
@@ -341,8 +355,21 @@ def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
 
 
 def _refuse_missing(recipe: Recipe, records: Records) -> None:
-    for name in recipe.modalities:
+    """Each modality and target has its field, and so has each variant that names one."""
+    for name in (*recipe.modalities, *recipe.targets):
         records.field_of(name)
+    held = list(dict.fromkeys(field for record in records for field in record.fields))
+    for modality, variants in recipe.variants.items():
+        for at, variant in enumerate(variants):
+            if variant.field is not None and variant.field not in held:
+                raise DataError(
+                    file=records.name,
+                    field=variant.field,
+                    expected=f"the field that variants.{modality}.{at} names, one of "
+                    + ", ".join(held),
+                    found="no such field",
+                    nearest=nearest(variant.field, held),
+                )
 
 
 def _data_line(records: Records) -> str:

@@ -25,6 +25,7 @@ CAPTIONS = ("caption", "captions", "text", "txt", "title", "description", "name"
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 # Tried in this order; `folder` last, for it also fits a folder of shards with a picture beside.
 ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
+_WHAT = {"image": "pictures", "text": "texts", "label": "classes"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
@@ -33,6 +34,7 @@ def read(
     fields: dict[str, str] | None = None,
     limit: float = 0.1,
     need: tuple[str, ...] | None = None,
+    train: tuple[str, ...] = ("image", "text"),
 ) -> Records:
     """A data set in memory, with a modality for each field that takes part and a split per record.
 
@@ -42,8 +44,9 @@ def read(
             and one text.
         limit: the share of records that may be set aside.
         need: the modalities that a record cannot do without. None asks for what training needs:
-            a picture, a text, enough records, splits. Else, e.g. for a gallery to search, records
+            all of `train`, enough records, splits. Else, e.g. for a gallery to search, records
             may be few and keep the split that the data states or None.
+        train: the modalities (and targets) that a model is trained on.
 
     Raises:
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
@@ -78,14 +81,14 @@ def read(
         raise DataError(file=data, expected="records", found=f"an empty {layout}")
     if records.records:
         records.fields = infer(records) if fields is None else _told(records, fields)
-        _set_aside_incomplete(records, need)
+        _set_aside_incomplete(records, train if need is None else need)
         _join_rows_of_one_picture(records)
     _check_rate(records, limit)
     if need is not None:
         for modality in need:
             records.field_of(modality)
         return records
-    _check_usable(records)
+    _check_usable(records, train)
     return splits.assign(records)
 
 
@@ -272,15 +275,11 @@ def _told(records: Records, fields: dict[str, str]) -> dict[str, str]:
     return dict(fields)
 
 
-def _set_aside_incomplete(records: Records, need: tuple[str, ...] | None) -> None:
+def _set_aside_incomplete(records: Records, need: tuple[str, ...]) -> None:
     """Moves records whose first picture or text is absent to `rejected`, where it is needed;
     numbers told to be text become text."""
     kept = []
-    first = {
-        kind: name
-        for name, kind in reversed(records.fields.items())
-        if need is None or kind in need
-    }
+    first = {kind: name for name, kind in reversed(records.fields.items()) if kind in need}
     texts = [name for name, kind in records.fields.items() if kind == "text"]
     for record in records.records:
         for name in texts:
@@ -304,6 +303,8 @@ def _incomplete(record: Record, first: dict[str, str]) -> tuple[str, str] | None
         if modality == "text" and not _words(value):
             found = "an empty cell" if value in (None, "", []) else clip(value)
             return name, f"expected text, found {found}"
+        if modality == "label" and value in (None, "", []):
+            return name, "expected a class, found an empty cell"
     return None
 
 
@@ -354,14 +355,14 @@ def _check_rate(records: Records, limit: float) -> None:
         )
 
 
-def _check_usable(records: Records) -> None:
+def _check_usable(records: Records, train: tuple[str, ...]) -> None:
     kinds = kinds_of(records.records)
     held = ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "no fields"
-    for modality, what in (("image", "pictures"), ("text", "texts")):
+    for modality in train:
         if modality not in records.fields.values():
             raise DataError(
                 file=records.name,
-                expected=f"a field with {what}",
+                expected=f"a field with {_WHAT.get(modality, modality)}",
                 found=held,
                 see=command("doctor", records.name),
             )
@@ -372,6 +373,8 @@ def _check_usable(records: Records) -> None:
             found=f"{len(records)}",
             see=command("doctor", records.name),
         )
+    if "text" not in train:
+        return
     text = records.field_of("text")
     first = _words(records[0].fields[text])
     if all(_words(record.fields[text]) == first for record in records):

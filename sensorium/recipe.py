@@ -11,22 +11,26 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import itertools
 import json
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from sensorium import shelf
 from sensorium.errors import RecipeError, clip, nearest
+from sensorium.recipe_yaml import line_of, plain, problem, read_yaml, safe_yaml
 
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
     # a picture that shrinks is cut into 8 x 8 patches.
-    "tiny": dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
-    "small": dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
+    "tiny": dict(
+        size=64, width=128, depth=4, length=32, vocabulary=4000, space=128, queue=1024, hidden=256
+    ),
+    "small": dict(
+        size=128, width=256, depth=6, length=48, vocabulary=8000, space=256, queue=8192, hidden=1024
+    ),
 }
 SIZE_NAMES = (*SIZES, "published")
 Size = Literal["tiny", "small", "published"]
@@ -45,8 +49,48 @@ class Optimiser(_Strict):
     beta2: float = Field(default=0.98, ge=0, lt=1)
     epsilon: float = Field(default=1e-6, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="how the learning rate goes on after the warm-up"
+    )
+    floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate that is left")
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the whole gradient")
     batch: int = Field(default=256, ge=2, description="records a step")
+
+
+class Variant(_Strict):
+    """A further view of a modality in each batch: another field, or a keyed augmentation."""
+
+    field: str | None = Field(None, description="the field that it is read from")
+    augment: bool = Field(False, description="a drawn augmentation of the plain item")
+
+    @model_validator(mode="after")
+    def _one_of_them(self):
+        if (self.field is None) == (not self.augment):
+            raise ValueError("a variant has either a field or augment: true")
+        return self
+
+
+class Teacher(_Strict):
+    """A copy of the model that follows it as a moving average."""
+
+    momentum: float = Field(0.995, ge=0, le=1)
+
+
+class Head(_Strict):
+    """The head over a vocabulary: BERT's transform before the tied table, or the table alone."""
+
+    transform: bool = True
+
+
+class Tune(_Strict):
+    """What of an earlier run is trained further."""
+
+    run: str = Field(description="the run that the weights come from")
+    method: Literal["full", "linear", "lora", "freeze"] = "full"
+    rank: int = Field(8, ge=1, description="of LoRA's update")
+    interpolate: float | None = Field(
+        None, ge=0, le=1, description="WiSE-FT: share of the tuned weights in what is kept"
+    )
 
 
 class Recipe(_Strict):
@@ -63,6 +107,12 @@ class Recipe(_Strict):
     )
     encoders: dict[str, dict[str, Any]]
     order: dict[str, Literal["full", "causal"]] = Field(default_factory=dict)
+    variants: dict[str, list[Variant]] = Field(
+        default_factory=dict, description="further views of a modality, numbered from 1"
+    )
+    targets: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="classes to be told, e.g. {label: {use: label}}"
+    )
     fusion: dict[str, Any] = Field(default_factory=lambda: {"use": "none"})
     space: int = Field(512, ge=2, description="width of the shared space")
     project: bool = Field(True, description="a linear layer from each encoder into the space")
@@ -71,6 +121,9 @@ class Recipe(_Strict):
         ge=0,
         description="weight of what encoders know untrained, beside 1 for what they learn",
     )
+    head: Head = Field(default_factory=Head)
+    teacher: Teacher | None = None
+    tune: Tune | None = None
     start: Literal["random", "cca"] = Field(
         "random", description="projections: random, or canonical directions in closed form"
     )
@@ -83,6 +136,9 @@ class Recipe(_Strict):
     choose: Literal["rank", "loss"] = Field(
         "rank",
         description="what is best on validation: mean reciprocal rank, or loss (less noisy on few)",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many looks at validation without a better one"
     )
     seed: int = Field(0, ge=0)
     departures: list[str] = Field(default_factory=list)
@@ -110,7 +166,6 @@ _BUDGET = re.compile(
     r"\s*(-?[\d.]+)\s*(k|m)?[\s-]*(s|sec|seconds|min|minutes|h|hours|samples|epochs?|steps)\s*\Z",
     re.I,
 )
-_MOST = 10_000  # values in one recipe
 _LONGEST = 1e12  # of any unit; what is longer was not meant
 _SECONDS = {"s": 1, "sec": 1, "seconds": 1, "min": 60, "minutes": 60, "h": 3600, "hours": 3600}
 
@@ -192,7 +247,7 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
         recipe = Recipe(**content)
     except ValidationError as error:
         raise _explained(error, Recipe, place) from None
-    for modality in (*recipe.prepare, *recipe.encoders, *recipe.order):
+    for modality in (*recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants):
         if modality not in recipe.modalities:
             raise RecipeError(
                 file=place and place.name, field=modality,
@@ -214,7 +269,7 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
         for key in member:
             if key not in valid:
                 at = tuple(int(x) if x.isdigit() else x for x in (*path.split("."), key))
-                row = _line(place, at)
+                row = line_of(place, at)
                 raise RecipeError(
                     file=place.name if place and row else None, row=row, field=f"{path}.{key}",
                     expected=f"an option of {use}: " + ", ".join(valid),
@@ -256,24 +311,38 @@ def members(recipe: Recipe) -> list[tuple[str, str, dict[str, Any]]]:
     """(shelf, path in the recipe, options) of all members."""
     return [
         *(("modalities", f"modalities.{m}", x) for m, x in recipe.modalities.items()),
+        *(("modalities", f"targets.{m}", x) for m, x in recipe.targets.items()),
         *(("encoders", f"prepare.{m}", x) for m, x in recipe.prepare.items()),
         *(("encoders", f"encoders.{m}", x) for m, x in recipe.encoders.items()),
         ("fusion", "fusion", recipe.fusion),
         *(("objectives", f"objectives.{at}", x) for at, x in enumerate(recipe.objectives)),
+        *(
+            ("edits", f"objectives.{at}.edits.{number}", edit)
+            for at, x in enumerate(recipe.objectives)
+            for number, edit in enumerate(x.get("edits", ()))
+        ),
     ]
 
 
 def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
     """The module and the checked `Spec` of one member, e.g. ("encoders", "encoders.text", {...}).
 
+    An objective's edits come as the frozen edits themselves, ready to be part of a view.
+
     Raises:
         RecipeError: an option has a wrong value.
     """
     module = shelf.load(kind, content["use"])
     try:
-        return module, module.Spec(**content)
+        spec = module.Spec(**content)
     except ValidationError as error:
         raise _explained(error, module.Spec, None, path) from None
+    if kind == "objectives" and getattr(spec, "edits", ()):
+        made = tuple(
+            member("edits", f"{path}.edits.{at}", edit)[1] for at, edit in enumerate(spec.edits)
+        )
+        spec = spec.model_copy(update={"edits": made})
+    return module, spec
 
 
 def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
@@ -297,6 +366,16 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
                 encoder[key] = min(encoder[key], bounds[key])
         if "heads" in encoder:
             encoder["heads"] = max(1, min(encoder["heads"], encoder["width"] // 32))
+    fusion = content.get("fusion", {})
+    for key in ("depth", "inner"):
+        if key in fusion:
+            fusion[key] = min(fusion[key], bounds["depth" if key == "depth" else "width"])
+    if "heads" in fusion:
+        fusion["heads"] = max(1, min(fusion["heads"], bounds["width"] // 32))
+    for objective in content.get("objectives", []):
+        for key in ("queue", "hidden"):
+            if key in objective:
+                objective[key] = min(objective[key], bounds[key])
     if len(prepared) < len(content.get("modalities", {})):
         content["space"] = min(content.get("space", 512), bounds["space"])
     return content
@@ -316,87 +395,6 @@ def to_yaml(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-def _yaml():
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True)
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A recipe file as plain data.
-
-    Raises:
-        RecipeError: unreadable, not YAML, or no mapping; names the line where there is one.
-    """
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        content = _plain(_yaml().load(file.read_text(encoding="utf-8")), file)
-    except OSError as error:
-        near = nearest(file.name, [x.name for x in file.parent.glob("*.y*ml")])
-        raise RecipeError(file=file, expected="a readable recipe",
-                          found=error.strerror or str(error), nearest=near) from None  # fmt: skip
-    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        row = mark.line + 1 if mark else None
-        raise RecipeError(file=file, row=row, expected="YAML", found=_problem(error)) from None
-    if not isinstance(content, dict):
-        raise RecipeError(file=file, expected="a mapping", found=clip(content))
-    return content
-
-
-def _problem(error: Exception) -> str:
-    """What is wrong with a YAML text, in one line."""
-    if isinstance(error, RecursionError):
-        return "nesting that is too deep"
-    return str(getattr(error, "problem", None) or error).split("\n")[0]
-
-
-def _plain(value: Any, file: Path | None, path: tuple[str, ...] = ()) -> Any:
-    """A copy of what YAML gave, made of mappings, lists, text and numbers only.
-
-    Raises:
-        RecipeError: something else (a date, a set, bytes), or more than `_MOST` values, which a few
-            lines of aliases can stand for.
-    """
-    count = itertools.count(1)
-
-    def copied(value: Any, path: tuple[str, ...]) -> Any:
-        if next(count) > _MOST or len(path) > 20:
-            raise RecipeError(
-                file=file, expected=f"at most {_MOST:,} values, 20 levels deep", found="more"
-            )
-        if isinstance(value, dict):
-            return {str(key): copied(item, (*path, str(key))) for key, item in value.items()}
-        if isinstance(value, list):
-            return [copied(item, (*path, str(at))) for at, item in enumerate(value)]
-        if value is None or isinstance(value, str | bool | int | float):
-            return value
-        raise RecipeError(
-            file=file, field=".".join(path), expected="text, a number, a list or a mapping",
-            found=f"{type(value).__name__} {clip(value)}: quote it to make it text",
-        )  # fmt: skip
-
-    return copied(value, path)
-
-
-def _line(file: Path | None, path: tuple[str | int, ...]) -> int | None:
-    """The line of a key in a YAML file, counted from 1, or None when it is not written there."""
-    if file is None or not file.exists():
-        return None
-    from ruamel.yaml import YAML
-
-    node = YAML(typ="rt", pure=True).load(file.read_text(encoding="utf-8"))
-    line = None
-    for key in path:
-        try:
-            line = (node.lc.item(key) if isinstance(key, int) else node.lc.key(key))[0] + 1
-            node = node[key]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            return None  # given on the command line, not in the file
-    return line
-
-
 def _explained(
     error: ValidationError, model: type[BaseModel], file: Path | None, prefix: str = ""
 ) -> RecipeError:
@@ -410,7 +408,7 @@ def _explained(
             owner = inner.annotation
     dotted = ".".join(str(x) for x in ([prefix] if prefix else []) + list(path))
     outer = (int(x) if x.isdigit() else x for x in prefix.split(".") if x)
-    row = _line(file, (*outer, *path))
+    row = line_of(file, (*outer, *path))
     place: dict[str, Any] = {
         "file": file.name if file and row else None,
         "row": row,
@@ -468,9 +466,9 @@ def _override(content: dict[str, Any], text: str) -> None:
     from ruamel.yaml.error import YAMLError
 
     try:
-        value = _yaml().load(raw)
+        value = safe_yaml().load(raw)
     except (YAMLError, RecursionError) as error:
         raise RecipeError(
-            field=path, expected="a YAML value", found=f"{clip(raw)}: {_problem(error)}"
+            field=path, expected="a YAML value", found=f"{clip(raw)}: {problem(error)}"
         ) from None
-    node[keys[-1]] = _plain(value, None, tuple(keys))
+    node[keys[-1]] = plain(value, None, tuple(keys))

@@ -194,7 +194,7 @@ class Run:
             RecipeError: the recipe has no such modality.
         """
         if modality not in self._readers:
-            if modality not in self.recipe.modalities:
+            if modality not in (*self.recipe.modalities, *self.recipe.targets):
                 raise unknown("modality of this run", modality, self.recipe.modalities, RecipeError)
             from sensorium.prepare import Reader
 
@@ -208,7 +208,7 @@ class Run:
     def fit_readers(self, records: Records) -> None:
         """Fits what reading learns (a tokenizer) on the training split, and stores it."""
         train = [records[at] for at in records.positions("train")]
-        for modality in self.recipe.modalities:
+        for modality in (*self.recipe.modalities, *self.recipe.targets):
             reader = self.reader(modality)
             reader.modality.fit(train, self.fields[modality])
             for name, data in reader.modality.state().items():
@@ -220,10 +220,31 @@ class Run:
         """The run's Step with initial weights."""
         from sensorium.building import build
 
-        step = build(
-            self.recipe, {name: self.reader(name).modality for name in self.recipe.modalities}
-        )
-        return step.to(self.device)
+        return build(self.recipe, self.modalities).to(self.device)
+
+    @property
+    def modalities(self) -> dict[str, Any]:
+        """Modality or target -> the object that reads it, as fitted."""
+        names = (*self.recipe.modalities, *self.recipe.targets)
+        return {name: self.reader(name).modality for name in names}
+
+    @property
+    def columns(self) -> dict[str, tuple[str, str]]:
+        """What a batch is made of: modality, variant with a field of its own (`text#1`) or target
+        -> (who reads it, which field)."""
+        own = {name: (name, self.fields[name]) for name in self.modalities}
+        for modality, variants in self.recipe.variants.items():
+            for at, variant in enumerate(variants, 1):
+                if variant.field is not None:
+                    own[f"{modality}#{at}"] = (modality, variant.field)
+        return own
+
+    @property
+    def compares(self) -> bool:
+        """Whether its objectives compare vectors of pictures and texts, so that it can search."""
+        from sensorium.building import compared
+
+        return {"image", "text"} <= set(compared(self._step or self.build()))
 
     @property
     def best_step(self) -> int:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from sensorium.records import Source
+
+if TYPE_CHECKING:
+    from sensorium.views import Look, View
 
 
 def expect(what: str, tensor: torch.Tensor, shape: Sequence[int | None], *dtypes: torch.dtype):
@@ -115,12 +119,18 @@ def _rows(part: Tokens) -> torch.Tensor:
 class Batch:
     """What a step may see of b records.
 
-    keys, sources: one per record, for errors and keyed draws.
+    keys, sources: one per record, for errors.
     tokens: (modality, variant) -> Tokens; a variant is which augmentation or which caption.
-    present: modality -> bool [b]; False where the record lacks it (its tokens are then a stand-in
-        whose content must not matter).
-    identity: modality -> int64 [b], equal where two records carry the same content, e.g. the same
-        caption: such a pair is no negative.
+    present: name of a plain view (`text`, `text#1`) -> bool [b]; False where the record lacks it
+        (its tokens are then a stand-in whose content must not matter). A variant that says nothing
+        of its own is present where its modality is.
+    identity: the same names -> int64 [b], equal where two records carry the same content, e.g. the
+        same caption: such a pair is no negative.
+    targets: name -> int64 [b], the class of each record; -1 where it has none.
+    draw: int64 [b], one keyed number a record, from which all draws of this step derive; None
+        where nothing may be drawn.
+    looks: what views with draws of their own give (`views.attach`), made where the batch is made.
+    progress: share of the training that is done; schedules read it. 1 outside training.
     """
 
     keys: tuple[str, ...]
@@ -128,6 +138,10 @@ class Batch:
     tokens: dict[tuple[str, int], Tokens]
     present: dict[str, torch.Tensor]
     identity: dict[str, torch.Tensor] = field(default_factory=dict)
+    targets: dict[str, torch.Tensor] = field(default_factory=dict)
+    draw: torch.Tensor | None = None
+    looks: dict[View, Look] = field(default_factory=dict)
+    progress: float = 1.0
 
     def __post_init__(self) -> None:
         b = len(self.keys)
@@ -143,17 +157,34 @@ class Batch:
                 raise TypeError(f"batch present: nothing is said about {modality}")
         for modality, present in self.present.items():
             expect(f"{modality} present", present, (b,), torch.bool)
-        for modality, same in self.identity.items():
-            expect(f"{modality} identity", same, (b,), torch.int64)
+        for name, numbers in (self.identity | self.targets).items():
+            expect(f"{name} identity or target", numbers, (b,), torch.int64)
+        if self.draw is not None:
+            expect("batch draw", self.draw, (b,), torch.int64)
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    def there(self, view: View) -> torch.Tensor:
+        """Which records have what a view looks at, bool [b]."""
+        return self.present.get(view.name, self.present[view.modality])
+
+    def same(self, view: View) -> torch.Tensor | None:
+        """int64 [b], equal where two records carry the same content in a view; None: unknown."""
+        return self.identity.get(view.name, self.identity.get(view.modality))
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
+
+        def moved(group: dict) -> dict:
+            return {at: x.to(device) for at, x in group.items()}
+
         return replace(
             self,
-            tokens={at: tokens.to(device) for at, tokens in self.tokens.items()},
-            present={at: x.to(device) for at, x in self.present.items()},
-            identity={at: x.to(device) for at, x in self.identity.items()},
+            tokens=moved(self.tokens),
+            present=moved(self.present),
+            identity=moved(self.identity),
+            targets=moved(self.targets),
+            draw=None if self.draw is None else self.draw.to(device),
+            looks=moved(self.looks),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def train(
         stopping: asked before each step; True saves and raises.
         device: where batches go.
 
+    It ends early where `recipe.patience` looks at validation have found nothing better.
+
     Raises:
         Stopped: `stopping` said so; everything is saved.
         NonFinite: a loss or the gradient is NaN or infinite; nothing of that step was applied.
@@ -95,6 +97,9 @@ def train(
             better = line["score"] > progress.best_score
             if better:
                 progress.best_step, progress.best_score = progress.step, line["score"]
+            # Counted from the steps, so that a resume that looks again does not count twice.
+            waited = (progress.step - progress.best_step) // plan.evaluate_every
+            last = last or (recipe.patience is not None and waited >= recipe.patience)
             watch(progress, line)
         # --- save ---------------------------------------------------------------------------
         stop = stopping() and not last
@@ -138,7 +143,8 @@ def take(
     # the stream is given back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.integer(recipe.seed, "dropout", at))
-        return update(step, optimiser, batch, recipe.optimiser.clip)
+        step.follow()
+        return update(step, optimiser, replace(batch, progress=at / steps), recipe.optimiser.clip)
 
 
 def update(
@@ -150,7 +156,8 @@ def update(
         NonFinite: names the objective (or the gradient) and the batch's first records.
     """
     step.train()
-    total, losses = step(batch)
+    outcome = step(batch)
+    losses = outcome.losses
     records = ", ".join(batch.keys[:5]) + (", …" if len(batch) > 5 else "")
     for name, loss in losses.items():
         if not torch.isfinite(loss.sum):
@@ -160,7 +167,7 @@ def update(
                 found=f"{loss.sum.item()} on records {records}; the update was not applied",
             )
     optimiser.zero_grad(set_to_none=True)
-    total.backward()
+    outcome.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(
         [p for p in step.parameters() if p.grad is not None], clip or float("inf")
     )
@@ -171,6 +178,7 @@ def update(
             found=f"{norm.item()} on records {records}; the update was not applied",
         )
     optimiser.step()
+    step.commit(outcome, batch)
     return losses
 
 

@@ -7,27 +7,33 @@ from collections.abc import Callable
 import torch
 
 from sensorium import draws
-from sensorium.errors import DataError
+from sensorium.building import augmented, compared
+from sensorium.errors import DataError, RecipeError
 from sensorium.evaluation import embed, pairs
 from sensorium.loading import gather
 from sensorium.prepare import Column
 from sensorium.recipe import Recipe
-from sensorium.records import Records
+from sensorium.records import Record, Records
 from sensorium.run import Run
-from sensorium.step import Step
+from sensorium.step import Step, views
 
 MOST = 2000  # records that are asked at each look
 
 
 def validation(
-    run: Run, records: Records, columns: dict[str, Column], recipe: Recipe
+    run: Run, records: Records, columns: dict[str, Column], recipe: Recipe, step: Step
 ) -> Callable[[Step], dict[str, float]]:
     """Scores a Step on the validation split; `score`, which chooses, as `recipe.choose` says.
 
-    Of a large split a sample by key is asked, the same at each look.
+    Of a large split a sample by key is asked, the same at each look; what is hidden from the model
+    is drawn by key too, the same at each look.
+
+    Args:
+        step: of the recipe; what it compares decides whether ranks are told.
 
     Raises:
         DataError: fewer than two records of the split have everything.
+        RecipeError: `choose: rank`, and nothing is compared.
     """
     positions = [
         at
@@ -42,48 +48,79 @@ def validation(
             expected="at least 2 whole records in the validation split",
             found=str(len(positions)),
         )
+    ranked = {"image", "text"} <= set(compared(step))
+    if recipe.choose == "rank" and not ranked:
+        raise RecipeError(
+            field="choose", expected="loss, for nothing is compared by vectors", found="rank"
+        )
     small = {name: made.part(positions) for name, made in columns.items()}
-    modalities = {name: run.reader(name).modality for name in columns}
     chosen = [records[at] for at in positions]
-    there_of, back_of = pairs(small["text"], small["image"]), pairs(small["image"], small["text"])
+    rank = _ranks(run, small, recipe) if ranked else lambda step: {}
+    losses = _losses(run, chosen, small, recipe, step)
 
     def scores(step: Step) -> dict[str, float]:
-        vectors = {
-            name: embed(step, recipe, run.reader(name), made, run.device)
-            for name, made in small.items()
-        }
-        there = there_of.rank(vectors["text"], vectors["image"])
-        back = back_of.rank(vectors["image"], vectors["text"])
-        line = {
-            "mean_reciprocal_rank": (there.mean_reciprocal + back.mean_reciprocal) / 2,
-            "text_to_image/recall@1": there.recall(1),
-            "image_to_text/recall@1": back.recall(1),
-        }
         was = step.training
         step.eval()
-        with torch.no_grad():
-            sums: dict[str, list[float]] = {}
-            for rows in _rows(len(chosen), recipe.optimiser.batch):
-                items: dict[str, list[int | None]] = {
-                    name: [made.index[at][0] for at in rows] for name, made in small.items()
-                }
-                batch = gather([chosen[at] for at in rows], small, modalities, items)
-                _, losses = step(batch.to(run.device))
-                for name, loss in losses.items():
-                    told = sums.setdefault(name, [0.0, 0.0, 0.0])
-                    told[0] += float(loss.sum)
-                    told[1] += float(loss.count)
-                    told[2] += float(loss.chance * loss.count)
+        line = rank(step) | losses(step)
         step.train(was)
-        for name, (total, count, luck) in sums.items():
-            line[name] = total / max(count, 1)
-            line[f"{name}/no_skill"] = luck / max(count, 1)
         weights = {name: objective.spec.weight for name, objective in step.objectives.items()}
         line["score"] = (
             line["mean_reciprocal_rank"]
             if recipe.choose == "rank"
             else -sum(weight * line[name] for name, weight in weights.items())
         )
+        return line
+
+    return scores
+
+
+def _ranks(
+    run: Run, small: dict[str, Column], recipe: Recipe
+) -> Callable[[Step], dict[str, float]]:
+    """How well words find pictures and pictures words."""
+    there_of, back_of = pairs(small["text"], small["image"]), pairs(small["image"], small["text"])
+
+    def scores(step: Step) -> dict[str, float]:
+        vectors = {
+            name: embed(step, recipe, run.reader(name), small[name], run.device)
+            for name in ("image", "text")
+        }
+        there = there_of.rank(vectors["text"], vectors["image"])
+        back = back_of.rank(vectors["image"], vectors["text"])
+        return {
+            "mean_reciprocal_rank": (there.mean_reciprocal + back.mean_reciprocal) / 2,
+            "text_to_image/recall@1": there.recall(1),
+            "image_to_text/recall@1": back.recall(1),
+        }
+
+    return scores
+
+
+def _losses(
+    run: Run, chosen: list[Record], small: dict[str, Column], recipe: Recipe, step: Step
+) -> Callable[[Step], dict[str, float]]:
+    """Each objective's mean loss, and what no skill would give: `matching`, `matching/no_skill`."""
+    looked = views(step.objectives)
+
+    @torch.no_grad()
+    def scores(step: Step) -> dict[str, float]:
+        sums: dict[str, list[float]] = {}
+        for rows in _rows(len(chosen), recipe.optimiser.batch):
+            items: dict[str, list[int | None]] = {
+                name: [made.index[at][0] for at in rows] for name, made in small.items()
+            }
+            some = [chosen[at] for at in rows]
+            rngs = [(recipe.seed, "validation", record.key) for record in some]
+            batch = gather(some, small, run.modalities, items, rngs, augmented(recipe), looked)
+            for name, loss in step(batch.to(run.device)).losses.items():
+                told = sums.setdefault(name, [0.0, 0.0, 0.0])
+                told[0] += float(loss.sum)
+                told[1] += float(loss.count)
+                told[2] += float(loss.chance * loss.count)
+        line = {}
+        for name, (total, count, luck) in sums.items():
+            line[name] = total / max(count, 1)
+            line[f"{name}/no_skill"] = luck / max(count, 1)
         return line
 
     return scores

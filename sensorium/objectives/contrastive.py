@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional as F
 
-from sensorium.nodes import Encode, Node, Read
+from sensorium.nodes import Encode, Given, Read
 from sensorium.step import Loss
 from sensorium.tokens import Batch, expect
-from sensorium.views import View
 
 SUMMARY = "two views of a record find each other among the batch (symmetric InfoNCE)"
 
@@ -85,10 +84,10 @@ class Objective(nn.Module):
     # The published bound is on exp(log_scale); the parameter itself stays free, so that the
     # gradient at the bound still points back inside.
 
-    def __init__(self, spec: Spec, views: dict[str, View]) -> None:
+    def __init__(self, spec: Spec, given: Given) -> None:
         super().__init__()
         self.spec = spec
-        self.views = [views[modality] for modality in spec.between]
+        self.views = [given.views[modality] for modality in spec.between]
         # Shape [1]: sharded training refuses scalar parameters.
         self.log_scale = nn.Parameter(torch.tensor([math.log(1 / spec.temperature)]))
 
@@ -97,10 +96,10 @@ class Objective(nn.Module):
         """1 / temperature, bounded; float [1]."""
         return self.log_scale.exp().clamp(max=self.spec.largest_scale)
 
-    def needs(self) -> dict[str, Node]:
+    def needs(self) -> dict[str, Read]:
         """The two vectors, each from its own encoder: nothing is fused before it is compared."""
         return {
-            side: Read(Encode(view), view.modality)
+            side: Read(Encode(view))
             for side, view in zip(("left", "right"), self.views, strict=True)
         }
 
