@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sensorium.augmentation import simclr
 from sensorium.errors import DataError, clip
 from sensorium.pictures import SUFFIXES, decode
 from sensorium.records import Blob, Record
@@ -45,6 +46,7 @@ class Modality:
     """Reads pictures and cuts them into patches."""
 
     name = "image"
+    target = False
     suffixes = SUFFIXES
 
     def __init__(self, spec: Spec) -> None:
@@ -90,12 +92,21 @@ class Modality:
         )
         return np.asarray(resized)
 
+    def augment(self, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random view of one picture, uint8 [size, size, 3], as SimCLR and SLIP draw them.
+
+        Args:
+            array: uint8 [height, width, 3], e.g. as `read` gives it.
+            rng: all that decides.
+        """
+        return simclr(array, self.spec.size, rng)
+
     def tokens(self, array: np.ndarray, rng: np.random.Generator | None) -> Tokens:
         """Patches of one picture, row by row: values uint8 [1, patches, patch * patch * 3].
 
         Args:
             array: uint8 [size, size, 3].
-            rng: unused; pictures are not augmented.
+            rng: unused; `augment` comes before, where a view asks for it.
         """
         values = torch.from_numpy(patchify(array, self.spec.patch))[None]
         return Tokens(

@@ -59,6 +59,7 @@ class Modality:
     """
 
     name = "text"
+    target = False
     suffixes = (".txt",)
 
     def __init__(self, spec: Spec) -> None:
@@ -217,27 +218,7 @@ class Modality:
         Raises:
             DataError: no text, an empty one, or bytes that are not UTF-8.
         """
-        if isinstance(value, Blob):
-            name = value.name
-            try:
-                value = value.read().decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise DataError(file=name, expected="UTF-8 text", found=str(error)) from None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, list):
-            raise DataError(name, expected="one text", found=f"a list of {len(value)}")
-        if not isinstance(value, str):
-            found = "nothing" if value is None else clip(value)
-            raise DataError(name, expected="a text", found=found)
-        text = value.strip()
-        if not text:
-            raise DataError(name, expected="a text", found="an empty one")
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair, e.g. from JSON "\ud83d"
-            raise DataError(name, expected="valid Unicode", found=clip(text)) from None
-        return text
+        return plain(value, name)
 
     def tokens(self, text: str, rng: np.random.Generator | None) -> Tokens:
         """Ids of one text, int64 [1, t], t at most `length`: first, word pieces, last.
@@ -271,6 +252,34 @@ class Modality:
             return [self._tokenizer.encode(texts[0], add_special_tokens=False).ids]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+
+def plain(value: object, name: str, kind: str = "text") -> str:
+    """A value's text, stripped of surrounding space; `kind` is what errors say was expected.
+
+    Else arguments and errors as `Modality.read`.
+    """
+    if isinstance(value, Blob):
+        name = value.name
+        try:
+            value = value.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(file=name, expected="UTF-8 text", found=str(error)) from None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, list):
+        raise DataError(name, expected=f"one {kind}", found=f"a list of {len(value)}")
+    if not isinstance(value, str):
+        found = "nothing" if value is None else clip(value)
+        raise DataError(name, expected=f"a {kind}", found=found)
+    text = value.strip()
+    if not text:
+        raise DataError(name, expected=f"a {kind}", found="an empty one")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, e.g. from JSON "\ud83d"
+        raise DataError(name, expected="valid Unicode", found=clip(text)) from None
+    return text
 
 
 def _trained(texts: list[str], vocabulary: int, field: str) -> Tokenizer:

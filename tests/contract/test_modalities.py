@@ -16,6 +16,7 @@ from sensorium.records import Blob, Record, Source
 from sensorium.tokens import collate
 
 NAMES = shelf.names("modalities")
+TARGETS = [name for name in NAMES if shelf.load("modalities", name).Modality.target]
 
 
 def picture(shade: int) -> Blob:
@@ -29,6 +30,7 @@ def picture(shade: int) -> Blob:
 VALUES = {
     "text": ["a red boat", "two cats on a sofa, asleep", "x"],
     "image": [picture(10), picture(100), picture(200)],
+    "label": ["boat", 3, "a red boat"],
 }
 
 
@@ -50,6 +52,7 @@ def test_has_what_a_modality_has(name):
     assert issubclass(module.Spec, BaseModel)
     assert module.Spec().use == module.Modality.name == name
     assert all(suffix.startswith(".") for suffix in module.Modality.suffixes)
+    assert isinstance(module.Modality.target, bool)
     with pytest.raises(ValidationError):
         module.Spec(no_such_option=1)
     assert "\n" not in module.SUMMARY
@@ -60,15 +63,31 @@ def test_has_its_own_test(name):
     assert (Path(__file__).parents[1] / "modalities" / f"test_{name}.py").exists()
 
 
+@pytest.mark.parametrize("name", TARGETS, indirect=True)
+def test_a_target_has_no_tokens_but_numbers(name, modality):
+    contents = [modality.read(value, "f") for value in VALUES[name]]
+    with pytest.raises(TypeError, match="no tokens"):
+        modality.tokens(contents[0], None)
+    assert sorted(modality.index(x) for x in contents) == list(range(len(modality.classes)))
+
+
+def given(modality, content, rng=None) -> torch.Tensor:
+    """What it gives of one content: tokens, or the number of a target."""
+    if modality.target:
+        return torch.tensor(modality.index(content))
+    tokens = modality.tokens(content, rng)
+    return tokens.ids if tokens.values is None else tokens.values
+
+
+@pytest.mark.parametrize("name", [x for x in NAMES if x not in TARGETS], indirect=True)
 def test_tokens_repeat_and_join(name, modality):
     contents = [modality.read(value, "f") for value in VALUES[name]]
     rows = [modality.tokens(content, None) for content in contents]
     for tokens, content in zip(rows, contents, strict=True):
-        again = modality.tokens(content, None)
-        given, repeated = (x.ids if x.values is None else x.values for x in (tokens, again))
+        first = given(modality, content)
         assert tokens.modality == name
-        assert given.shape[0] == 1
-        assert torch.equal(given, repeated)
+        assert first.shape[0] == 1
+        assert torch.equal(first, given(modality, content))
         assert tokens.real.all()
         assert tokens.position.min() >= 0
     joined = collate(rows)
@@ -77,9 +96,8 @@ def test_tokens_repeat_and_join(name, modality):
 
 def test_draws_are_keyed(name, modality):
     content = modality.read(VALUES[name][0], "f")
-    first, second = (modality.tokens(content, np.random.default_rng(1)) for _ in range(2))
-    given, repeated = (x.ids if x.values is None else x.values for x in (first, second))
-    assert torch.equal(given, repeated)
+    first, second = (given(modality, content, np.random.default_rng(1)) for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_what_is_not_its_own_is_refused(name, modality):
@@ -96,6 +114,4 @@ def test_state_reads_the_same_again(name, modality, tmp_path):
     loaded.load(tmp_path)
     content = modality.read(VALUES[name][1], "f")
     for other in (loaded, pickle.loads(pickle.dumps(modality))):
-        first, second = modality.tokens(content, None), other.tokens(content, None)
-        given, repeated = (x.ids if x.values is None else x.values for x in (first, second))
-        assert torch.equal(given, repeated)
+        assert torch.equal(given(modality, content), given(other, content))

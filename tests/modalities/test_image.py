@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from sensorium import draws
+from sensorium.augmentation import simclr
 from sensorium.errors import DataError
 from sensorium.modalities import image
 from sensorium.pictures import decode, opened
@@ -196,3 +198,13 @@ def test_a_patch_is_its_square_row_by_row():
         square = array[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
         assert tokens.values[0, at].tolist() == square.ravel().tolist()
     assert tokens.position[0, :5].tolist() == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
+
+
+# random views
+
+
+def test_a_random_view_is_simclrs_at_the_size_of_the_input():
+    array = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    view = modality(size=16, patch=4).augment(array, draws.generator("a"))
+    assert view.tobytes() == simclr(array, 16, draws.generator("a")).tobytes()
+    assert modality(size=16, patch=4).tokens(view, None).values.shape == (1, 16, 48)
