@@ -118,7 +118,7 @@ class Encoder(nn.Module):
         initialise(self)
 
     def embed(self, look: Look) -> State:
-        """Values [n, p, c] of a look -> State with tokens [n, p, width], or 1 + p: class token first.
+        """Values [n, p, c] of a look -> State with tokens [n, p, width]; 1 + p with a class token.
 
         The class token is at position (-1, -1): it is no patch, and a table of patches that is
         asked for it fails instead of answering.

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from sensorium.fusion._parts import Rows, gathered
 from sensorium.layers import Cache
 from sensorium.model import State
 
@@ -26,25 +27,22 @@ class Spec(BaseModel):
 
 
 class Fusion(nn.Module):
-    """States -> the same States."""
+    """States -> the same States. There is no joint vector: `joint_width` is 0."""
 
     meets = False
-    decodes = False
-    shares = "nothing: the streams never meet"
-    absence = "an absent modality has nobody to influence"
+    decodes = True
+    shares = "Nothing: each modality keeps its own encoder."
+    absence = "An absent modality changes nothing of another."
     joint_width = 0
 
     def __init__(self, spec: Spec, widths: dict[str, int]) -> None:
         super().__init__()
 
     def forward(
-        self,
-        states: list[State],
-        rows: list[torch.Tensor] | None = None,
-        cache: Cache | None = None,
+        self, states: list[State], rows: Rows = None, cache: Cache | None = None
     ) -> list[State]:
-        return list(states)
+        return gathered(states, rows)
 
     def joint(self, states: list[State]) -> torch.Tensor:
-        """There is none: no objective that needs one can be built on this."""
-        raise TypeError("fusion none has no joint state")
+        """Nothing, [n, 0]: an objective that needs a joint vector asks for `joint_width` first."""
+        return states[0].tokens.new_zeros(len(states[0].tokens), 0)
