@@ -197,7 +197,7 @@ def nucleus(
 
     def choose(scores: torch.Tensor, going: list[int], position: int) -> torch.Tensor:
         # From the top, so that a tiny temperature leaves the likeliest at 0 and not at -inf.
-        top = scores.amax(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+        top = scores.amax(-1, keepdim=True)
         ordered, order = ((scores - top) / temperature).sort(dim=-1, descending=True, stable=True)
         # On the CPU in float64: float32 sums over a vocabulary would lose the small ones.
         share = ordered.cpu().double().softmax(-1).nan_to_num(0.0)  # NaN: nothing is allowed
