@@ -22,17 +22,18 @@ def picture(side: int = 32, seed: int = 0) -> np.ndarray:
 class Fixed:
     """Stands for a generator: gives the numbers it was given, in the order of `simclr`."""
 
-    def __init__(self, crop=0.5, **told):
+    def __init__(self, crop=0.5, order=(0, 1, 2, 3), **told):
         names = ("jittered", "grey", "blurred", "flipped", "sigma", "b", "c", "s", "h")
         assert set(told) <= {*names}
         self.crop = np.broadcast_to(np.reshape(crop, (-1, 1)), (4, augmentation.TRIES))
+        self.order = np.array(order)
         self.rest = np.array([told.get(name, 0.9999) for name in names])
 
     def random(self, shape):
         return self.rest if shape == len(self.rest) else self.crop
 
     def permutation(self, n):
-        return np.arange(n)
+        return self.order[:n]
 
 
 WHOLE = (1 - 1e-12, 0.5, 0.5, 0.5)  # of the crop: all of a square picture
@@ -153,14 +154,46 @@ def test_a_grey_view_is_the_luma():
     assert np.ptp(view, axis=2).max() == 0
 
 
-def test_factors_are_spread_around_no_change():
-    """The ends of the draws give 1 - s and 1 + s."""
-    array = np.full((8, 8, 3), 100, np.uint8)
-    none = {"jittered": 0, "b": 0.5, "c": 0.5, "s": 0.5, "h": 0.5}
-    assert (simclr(array, 8, Fixed(WHOLE, **none)) == 100).all()
-    assert (simclr(array, 8, Fixed(WHOLE, **{**none, "b": 0.0})) == 60).all()
-    assert (simclr(array, 8, Fixed(WHOLE, **{**none, "b": 1.0})) == 140).all()
-    assert (simclr(array, 8, Fixed(WHOLE, **{**none, "jittered": 0.81, "b": 1.0})) == 100).all()
+NONE = {"jittered": 0.79, "b": 0.5, "c": 0.5, "s": 0.5, "h": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "factors"),
+    [
+        ({}, (1, 1, 1, 0)),
+        ({"b": 0.0}, (0.6, 1, 1, 0)),
+        ({"b": 1.0}, (1.4, 1, 1, 0)),
+        ({"c": 0.0}, (1, 0.6, 1, 0)),
+        ({"c": 1.0}, (1, 1.4, 1, 0)),
+        ({"s": 0.0}, (1, 1, 0.6, 0)),
+        ({"s": 1.0}, (1, 1, 1.4, 0)),
+        ({"h": 0.0}, (1, 1, 1, -0.1)),
+        ({"h": 1.0}, (1, 1, 1, 0.1)),
+    ],
+)
+def test_factors_are_spread_around_no_change(drawn, factors):
+    """The ends of the draws give 1 - s and 1 + s with SLIP's strengths."""
+    array = picture(32)
+    view = simclr(array, 32, Fixed(WHOLE, **NONE | drawn))
+    want = jitter(Image.fromarray(array), factors, range(4))
+    assert np.array_equal(view, np.asarray(want))
+
+
+def test_the_order_is_the_one_drawn():
+    array, ends = picture(32), NONE | {"b": 1.0, "c": 1.0, "s": 1.0, "h": 1.0}
+    view = simclr(array, 32, Fixed(WHOLE, order=(2, 3, 1, 0), **ends))
+    want = jitter(Image.fromarray(array), (1.4, 1.4, 1.4, 0.1), (2, 3, 1, 0))
+    assert np.array_equal(view, np.asarray(want))
+
+
+@pytest.mark.parametrize(
+    ("step", "share"), [("jittered", 0.8), ("grey", 0.2), ("blurred", 0.5), ("flipped", 0.5)]
+)
+def test_a_step_is_taken_below_its_share(step, share):
+    array = picture(64)
+    taken, left = (simclr(array, 64, Fixed(WHOLE, **{step: share + by})) for by in (-0.001, 0.001))
+    assert not np.array_equal(taken, array)
+    assert np.array_equal(left, array)
 
 
 # blur and mirror

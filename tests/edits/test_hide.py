@@ -82,6 +82,16 @@ def test_special_tokens_and_padding_are_never_hidden():
         ]
 
 
+def test_padding_is_never_hidden_whatever_stands_there():
+    tokens = collate([row(5, 6, 8), row(7)])
+    tokens.ids[~tokens.real] = 9
+    edited = Spec(rate=1, replace=1, swap=0).apply(tokens, ABOUT, rngs(2))
+    assert edited.hidden.sum(1).tolist() == [3, 1]
+    assert edited.tokens.ids[1].tolist() == [1, 3, 2, 9, 9]
+    least = Spec(rate=1e-9, least=3).apply(tokens, ABOUT, rngs(2))
+    assert least.hidden.sum(1).tolist() == [3, 1]
+
+
 def test_random_words_are_uniform_over_the_plain_ones():
     edited = Spec(rate=1, replace=0, swap=1).apply(rows(3000), ABOUT, rngs(3000))
     counts = Counter(edited.tokens.ids[edited.hidden].tolist())
