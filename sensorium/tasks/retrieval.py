@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import draws
+from sensorium.tasks._intervals import bootstrap, wilson
 
+__all__ = ["CUTS", "SUMMARY", "TIES", "Ranks", "bootstrap", "chance", "rank", "rank_vectors",
+           "similarity", "wilson"]  # fmt: skip
 SUMMARY = "words find pictures and pictures find words, recall@k over the whole split"
 CUTS = (1, 5, 10)
 TIES = "a tie with a wrong answer counts as lost"
@@ -125,30 +126,3 @@ def chance(answers: NDArray[np.int64], pool: int, k: int) -> float:
     values, times = np.unique(answers, return_counts=True)
     missed = [math.comb(pool - int(r), min(k, pool)) / whole for r in values]
     return float(1 - np.average(missed, weights=times))
-
-
-def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a share of n independent trials (Wilson 1927)."""
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def bootstrap(
-    values: NDArray, clusters: NDArray[np.int64], key: tuple[int | str, ...], times: int = 4000
-) -> list[float]:
-    """Percentile interval (95 %) of a mean, whole clusters drawn with replacement.
-
-    Args:
-        values: float [n], e.g. paired differences of hits.
-        clusters: int [n], 0 to c - 1; queries of one record are one cluster.
-        key: of the draws.
-    """
-    count = int(clusters.max()) + 1
-    sums = np.bincount(clusters, values, count)
-    sizes = np.bincount(clusters, minlength=count)
-    drawn = draws.generator(*key).integers(count, size=(times, count))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return [float(low), float(high)]
