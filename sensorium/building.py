@@ -101,6 +101,11 @@ def given(recipe: Recipe, known: dict[str, Any], encoders: dict[str, Any], fusio
         entries={m: x.vocabulary for m, x in known.items() if hasattr(x, "vocabulary")},
         classes={name: max(2, len(known[name].classes)) for name in recipe.targets},
         variants={name: len(variants) for name, variants in recipe.variants.items()},
+        vectors={
+            name: recipe.space + (getattr(encoder, "prior_width", 0) if recipe.prior else 0)
+            for name, encoder in encoders.items()
+        },
+        teacher=recipe.teacher is not None,
     )
 
 
@@ -146,6 +151,25 @@ def parameters(step: Step) -> dict[str, int]:
     parts |= {f"objective {name}": count(x) for name, x in step.objectives.items()}
     parts["all"] = count(step) - (count(step.teacher) if step.teacher is not None else 0)
     return parts
+
+
+def published(step: Step, recipe: Recipe) -> tuple[int, int] | None:
+    """(counted here, published) parameters of what the published number counts, or None.
+
+    `published.parameters` of a recipe has `value`, and `of` and `without`: beginnings of parameter
+    names that the number counts and that it leaves out; by default all of the student counts.
+    """
+    told = recipe.published.get("parameters")
+    if told is None:
+        return None
+    own = {name: p for name, p in step.named_parameters() if not name.startswith("teacher.")}
+    of, without = tuple(told.get("of", ("",))), tuple(told.get("without", ()))
+    found = sum(
+        p.numel()
+        for name, p in own.items()
+        if name.startswith(of) and not (without and name.startswith(without))
+    )
+    return found, round(float(told["value"]))
 
 
 def plan_lines(step: Step) -> list[str]:

@@ -49,3 +49,11 @@ class Cache:
         """
         for site, held in self._held.items():
             self._held[site] = tuple(tensor.index_select(0, index) for tensor in held)
+
+    def take(self, index: torch.Tensor) -> Cache:
+        """Another cache with rows chosen by index, int64 [m]; what the one is told later does not
+        reach the other."""
+        other = Cache()
+        other._held = dict(self._held)
+        other.reorder(index)
+        return other

@@ -8,6 +8,7 @@ worker count and resume cannot change a draw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,8 +134,8 @@ def gather(
     targets: dict[str, torch.Tensor] = {}
     for name, items in chosen.items():
         column, (modality, _, variant) = columns[name], name.partition("#")
-        about = modalities.get(modality)
-        if hasattr(about, "classes"):
+        about: Any = modalities.get(modality)
+        if getattr(about, "target", False):
             index = [-1 if item is None else about.index(column.items[item]) for item in items]
             targets[name] = torch.tensor(index, dtype=torch.int64)
             continue

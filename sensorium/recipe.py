@@ -25,12 +25,14 @@ from sensorium.recipe_yaml import line_of, plain, problem, read_yaml, safe_yaml
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
     # a picture that shrinks is cut into 8 x 8 patches.
-    "tiny": dict(
-        size=64, width=128, depth=4, length=32, vocabulary=4000, space=128, queue=1024, hidden=256
-    ),
-    "small": dict(
-        size=128, width=256, depth=6, length=48, vocabulary=8000, space=256, queue=8192, hidden=1024
-    ),
+    "tiny": {
+        **dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
+        **dict(fusion=2, queries=16, queue=1024, hidden=256),
+    },
+    "small": {
+        **dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
+        **dict(fusion=3, queries=64, queue=8192, hidden=1024),
+    },
 }
 SIZE_NAMES = (*SIZES, "published")
 Size = Literal["tiny", "small", "published"]
@@ -361,17 +363,20 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
             if key in options:
                 options[key] = min(options[key], bounds[key])
         encoder = content["encoders"].get(modality, {})
-        for key in ("width", "depth"):
+        for key in ("width", "depth", "queries"):
             if key in encoder:
                 encoder[key] = min(encoder[key], bounds[key])
         if "heads" in encoder:
             encoder["heads"] = max(1, min(encoder["heads"], encoder["width"] // 32))
     fusion = content.get("fusion", {})
-    for key in ("depth", "inner"):
+    for key, bound in (("depth", "fusion"), ("inner", "width")):
         if key in fusion:
-            fusion[key] = min(fusion[key], bounds["depth" if key == "depth" else "width"])
+            fusion[key] = min(fusion[key], bounds[bound])
+    heads = bounds["width"] // 32
     if "heads" in fusion:
-        fusion["heads"] = max(1, min(fusion["heads"], bounds["width"] // 32))
+        fusion["heads"] = min(fusion["heads"], heads)
+    if "own_heads" in fusion:
+        fusion["own_heads"] = {m: min(own, heads) for m, own in fusion["own_heads"].items()}
     for objective in content.get("objectives", []):
         for key in ("queue", "hidden"):
             if key in objective:

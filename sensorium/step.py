@@ -93,6 +93,8 @@ class Forward:
     def __call__(self, node: Node) -> Any:
         """The value of a node: a State, a list of States (`Fuse`) or a tensor (`Read`)."""
         if node not in self._done:
+            if not isinstance(node, Embed | Encode | Fuse | Read):
+                raise TypeError(f"expected a node, found {node!r}")
             if node.who == "teacher":
                 with torch.no_grad():
                     self._done[node] = self._compute(node)

@@ -72,11 +72,11 @@ def test_plain_projections_by_hand():
 
 def test_views_have_the_order_that_the_recipe_names():
     assert building.views(recipe()) == {
-        "image": View("image", 0, "full"),
-        "text": View("text", 0, "causal"),
+        "image": View("image"),
+        "text": View("text", order="causal"),
     }
-    assert building.views(recipe("order={}"))["text"] == View("text", 0, "full")
-    assert building.views(recipe("order={image: causal}"))["image"] == View("image", 0, "causal")
+    assert building.views(recipe("order={}"))["text"] == View("text")
+    assert building.views(recipe("order={image: causal}"))["image"] == View("image", order="causal")
 
 
 def test_objectives_see_the_views_of_the_recipe():

@@ -64,6 +64,7 @@ def test_a_perfect_model_finds_any_spelling(reader):
 
 
 def test_contrast_takes_spellings_as_positives(reader):
+    from sensorium.nodes import Given
     from sensorium.objectives.contrastive import Objective, Spec
     from sensorium.views import View
 
@@ -73,7 +74,7 @@ def test_contrast_takes_spellings_as_positives(reader):
     texts, _ = column(read, told, "text")
     batch = gather(told, {"text": texts}, {"text": read.modality}, {"text": [0, 1, 2, 3]})
     batch.present["image"] = torch.ones(4, dtype=torch.bool)
-    objective = Objective(Spec(), {"image": View("image"), "text": View("text")})
+    objective = Objective(Spec(), Given({"image": View("image"), "text": View("text")}))
     meaning = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]])
     loss = objective.score({"left": meaning, "right": meaning}, batch)
     # Three that look alike share one target: the least there is, ln 3 for each of the three.

@@ -1,5 +1,7 @@
 """The step: each node once, inputs first; losses are exact sums; an empty batch is a zero."""
 
+import dataclasses
+
 import pytest
 import torch
 from test_tokens import texts
@@ -7,7 +9,7 @@ from torch import nn
 
 from sensorium.fusion import none
 from sensorium.model import Model, State
-from sensorium.nodes import Embed, Encode, Fuse, Read
+from sensorium.nodes import Embed, Encode, Fuse, Given, Read, Rows
 from sensorium.objectives import contrastive
 from sensorium.records import Source
 from sensorium.step import Forward, Loss, Step, plan
@@ -34,7 +36,7 @@ class Encoder(nn.Module):
         states = start[..., None].float() + torch.arange(4.0)
         return State(states.sin(), tokens.real, look.order, tokens.position)
 
-    def encode(self, state):
+    def encode(self, state, cache=None):
         self.calls.append(("encode", self.name))
         return State(
             state.tokens, state.real, state.order, state.position,
@@ -49,12 +51,18 @@ class Meeting(nn.Module):
         super().__init__()
         self.calls = calls
 
-    def forward(self, states):
+    joint_width = 4
+
+    def forward(self, states, rows=None, cache=None):
         self.calls.append(("fuse", len(states)))
+        index = [slice(None)] * len(states) if rows is None else rows
         return [
-            State(x.tokens, x.real, x.order, x.position, pooled=x.pooled + at)
-            for at, x in enumerate(states)
+            State(x.tokens[i], x.real[i], x.order[i], x.position, pooled=x.pooled[i] + at)
+            for at, (x, i) in enumerate(zip(states, index, strict=True))
         ]
+
+    def joint(self, states):
+        return states[0].pooled * states[1].pooled
 
 
 class Objective(nn.Module):
@@ -102,13 +110,13 @@ def model():
 
 def both():
     """Two vectors, each from its own encoder."""
-    return {"left": Read(Encode(IMAGE), "image"), "right": Read(Encode(TEXT), "text")}
+    return {"left": Read(Encode(IMAGE)), "right": Read(Encode(TEXT))}
 
 
 def fused():
     """Both vectors after a meeting."""
     meeting = Fuse((Encode(IMAGE), Encode(TEXT)))
-    return {"a": Read(meeting, "image", part=0), "b": Read(meeting, "text", part=1)}
+    return {"a": Read(meeting, part=0), "b": Read(meeting, part=1)}
 
 
 def test_each_node_runs_once_however_many_ask():
@@ -117,7 +125,7 @@ def test_each_node_runs_once_however_many_ask():
         "one": Objective(both()),
         "two": Objective(both()),
         "three": Objective(fused()),
-        "four": Objective({"again": Read(Encode(TEXT), "text")}),
+        "four": Objective({"again": Read(Encode(TEXT))}),
     }
     step = Step(made, objectives)
     step(batch())
@@ -133,7 +141,7 @@ def test_each_node_runs_once_however_many_ask():
 
 def test_inputs_run_first_in_the_order_of_the_recipe():
     made, calls = model()
-    objectives = {"first": Objective({"x": Read(Encode(TEXT), "text")}), "then": Objective(fused())}
+    objectives = {"first": Objective({"x": Read(Encode(TEXT))}), "then": Objective(fused())}
     Step(made, objectives)(batch())
     assert calls == [
         ("embed", "text"), ("encode", "text"), ("read", "text"),
@@ -157,10 +165,63 @@ def test_forward_gives_each_part_of_a_meeting_to_who_asks():
     got = Forward(made, batch())
     states = [got(Encode(view)) for view in (IMAGE, TEXT)]
     for part, (view, state) in enumerate(zip((IMAGE, TEXT), states, strict=True)):
-        node = Read(Fuse((Encode(IMAGE), Encode(TEXT))), view.modality, part=part)
+        node = Read(Fuse((Encode(IMAGE), Encode(TEXT))), part=part)
         wanted = made.projections[view.modality](state.pooled + part)
         wanted = wanted / wanted.norm(dim=1, keepdim=True)
         assert torch.allclose(got(node), wanted, atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Next:
+    """Pairs each picture with the next record's text."""
+
+    @property
+    def inputs(self):
+        return (Read(Encode(IMAGE)), Read(Encode(TEXT)))
+
+    def rows(self, got, batch):
+        assert [x.shape[1] for x in got] == [5, 5]
+        at = torch.arange(len(batch))
+        return Rows({"text": at.roll(-1), "image": at})
+
+
+def test_a_pairing_decides_who_meets_whom():
+    made, _ = model()
+    got = Forward(made, batch())
+    image, text = got(Encode(IMAGE)).pooled, got(Encode(TEXT)).pooled
+    meeting = Fuse((Encode(IMAGE), Encode(TEXT)), Next())
+    torch.testing.assert_close(got(Read(meeting, "joint")), image * (text.roll(-1, 0) + 1))
+    own = Fuse((Encode(IMAGE), Encode(TEXT)))
+    torch.testing.assert_close(got(Read(own, "joint")), image * (text + 1))
+    nodes = plan({"it": Objective({"met": Read(meeting, "joint")})})
+    assert [type(node).__name__ for node in nodes] == [
+        *("Embed", "Encode") * 2, "Read", "Read", "Fuse", "Read",
+    ]  # fmt: skip
+
+
+def test_logits_are_read_at_the_places_alone():
+    calls, later = [], View("text", order="causal")
+    encoders = {name: Encoder(name, calls) for name in ("image", "text")}
+    encoders["text"].words = nn.Embedding(11, 4)
+    made = Model(encoders, Meeting(calls), 5, told={"text": {"transform": False}})
+    got = Forward(made, batch())
+    states = got(Encode(later)).tokens
+    logits = got(Read(Encode(later), "logits"))
+    wanted = states @ encoders["text"].words.weight.T
+    torch.testing.assert_close(logits, wanted[:, 0])  # two tokens a text: the first predicts
+    with pytest.raises(TypeError, match="expected a view that predicts"):
+        got(Read(Encode(TEXT), "logits"))
+
+
+def test_an_absent_record_is_one_learned_token_whatever_it_holds():
+    made, _ = model()
+    there = torch.tensor([True, False, True])
+    given = dataclasses.replace(batch(), present={"text": there, "image": there})
+    state = Forward(made, given)(Embed(TEXT))
+    assert state.real.tolist() == [[True, True], [True, False], [True, True]]
+    assert torch.equal(state.tokens[1, 0], made.absent["text"])
+    state.tokens.sum().backward()
+    assert made.absent["text"].grad.tolist() == [1.0] * 4
 
 
 def test_what_is_no_node_is_refused():
@@ -171,7 +232,7 @@ def test_what_is_no_node_is_refused():
 
 def test_vectors_have_no_gradient_and_equal_those_of_training():
     made, _ = model()
-    step, node = Step(made, {"x": Objective(both())}), Read(Encode(TEXT), "text")
+    step, node = Step(made, {"x": Objective(both())}), Read(Encode(TEXT))
     found = step.vectors(node, batch())
     assert not found.requires_grad
     assert torch.equal(found, Forward(made, batch())(node).detach())
@@ -202,7 +263,9 @@ def test_the_total_is_the_sum_of_weight_times_mean():
         "a": Objective(both(), weight=0.5, total=6.0, count=4.0),
         "b": Objective(both(), weight=3.0, total=10.0, count=8.0),
     }
-    total, losses = Step(made, objectives)(batch())
+    outcome = Step(made, objectives)(batch())
+    total, losses = outcome.total, outcome.losses
+    assert outcome.answers["a"].keys() == both().keys()
     assert total.item() == pytest.approx(0.5 * 6 / 4 + 3 * 10 / 8)
     assert list(losses) == ["a", "b"]
     assert (losses["a"].sum.item(), losses["b"].count.item()) == (6.0, 8.0)
@@ -213,8 +276,9 @@ def test_the_total_is_the_sum_of_weight_times_mean():
 
 def test_a_batch_of_absent_records_is_a_finite_zero_with_a_graph():
     made = Model({n: Encoder(n, []) for n in ("image", "text")}, none.Fusion(none.Spec(), {}), 5)
-    objective = contrastive.Objective(contrastive.Spec(), {"image": IMAGE, "text": TEXT})
-    total, losses = Step(made, {"contrast": objective})(batch(present=False))
+    objective = contrastive.Objective(contrastive.Spec(), Given({"image": IMAGE, "text": TEXT}))
+    outcome = Step(made, {"contrast": objective})(batch(present=False))
+    total, losses = outcome.total, outcome.losses
     assert losses["contrast"].count.item() == 0
     assert total.item() == 0.0
     total.backward()

@@ -13,7 +13,7 @@ from sensorium.errors import EXIT_NUMERIC, NonFinite, Stopped
 from sensorium.optimiser import build, rate
 from sensorium.recipe import Optimiser, load
 from sensorium.records import Source
-from sensorium.step import Loss
+from sensorium.step import Loss, Outcome
 from sensorium.tokens import Batch
 from sensorium.training import Plan, Progress, restore, train, update
 
@@ -28,7 +28,13 @@ class Toy(nn.Module):
         self.weight = nn.Parameter(torch.tensor([[2.0]]))
         self.poison, self.at, self.calls = poison, at, 0
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, Loss]]:
+    def follow(self) -> None:
+        """It has no teacher."""
+
+    def commit(self, outcome: Outcome, batch: Batch) -> None:
+        """It keeps nothing."""
+
+    def forward(self, batch: Batch) -> Outcome:
         value = (self.weight**2).sum()
         if self.calls == self.at:
             if self.poison == "loss":
@@ -39,7 +45,7 @@ class Toy(nn.Module):
                 value = value + (self.weight * 0).sqrt().sum()  # 0, with an infinite slope
         self.calls += 1
         one = torch.ones(())
-        return value, {"toy": Loss(value, one, one)}
+        return Outcome(value, {"toy": Loss(value, one, one)}, {})
 
 
 def batches(first: int, last: int) -> Iterator[Batch]:

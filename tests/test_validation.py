@@ -11,6 +11,7 @@ from sensorium.encoders import projection
 from sensorium.errors import DataError
 from sensorium.fusion import none
 from sensorium.model import Model
+from sensorium.nodes import Given
 from sensorium.objectives import contrastive
 from sensorium.prepare import Column
 from sensorium.recipe import load
@@ -40,7 +41,7 @@ def run(choose, batch=4):
     """What validation reads of a run."""
     recipe = load("plain_projections", overrides=[f"choose={choose}", f"optimiser.batch={batch}"])
     reader = lambda name: SimpleNamespace(name=name, modality=None)  # noqa: E731
-    return SimpleNamespace(recipe=recipe, reader=reader, device="cpu")
+    return SimpleNamespace(recipe=recipe, reader=reader, device="cpu", modalities={})
 
 
 def step(scale=10.0, weights=(1.0,), dropout=0.0, width=WIDTH):
@@ -49,10 +50,10 @@ def step(scale=10.0, weights=(1.0,), dropout=0.0, width=WIDTH):
     source = SimpleNamespace(channels=width)
     encoders = {name: projection.Encoder(spec, source) for name in ("image", "text")}
     model = Model(encoders, none.Fusion(none.Spec(), {}), width, project=False)
-    views = {name: View(name) for name in ("image", "text")}
+    given = Given({name: View(name) for name in ("image", "text")})
     objectives = {
         f"contrast{at}": contrastive.Objective(
-            contrastive.Spec(temperature=(at + 1) / scale, weight=weight), views
+            contrastive.Spec(temperature=(at + 1) / scale, weight=weight), given
         )
         for at, weight in enumerate(weights)
     }
@@ -98,7 +99,7 @@ def noisy(noise, seed=0, count=10):
 
 def look(run, records, columns):
     """Validation by the run's own recipe."""
-    return validation(run, records, columns, run.recipe)
+    return validation(run, records, columns, run.recipe, step())
 
 
 def scores(choose, texts, images, given, batch=4):
@@ -201,7 +202,7 @@ def test_a_recipe_of_its_own_decides_batch_and_choice():
     texts, images = noisy(0.7)
     columns = {"image": made("image", images), "text": made("text", texts)}
     own = run("loss", batch=5).recipe
-    line = validation(run("rank", 4), records(["validation"] * 10), columns, own)(step())
+    line = validation(run("rank", 4), records(["validation"] * 10), columns, own, step())(step())
     assert line["contrast0/no_skill"] == pytest.approx(math.log(5), rel=1e-5)
     assert line["score"] == pytest.approx(-slow_loss(texts, images, 10.0, 5)[0], rel=1e-4)
 

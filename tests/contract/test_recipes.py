@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sensorium import conse, optimiser, shelf
-from sensorium.building import build, modality, parameters, plan_lines, views
+from sensorium.building import build, modality, parameters, plan_lines, published, views
 from sensorium.loading import Batches
 from sensorium.model import Model
 from sensorium.prepare import Column
@@ -26,9 +26,11 @@ def test_builds_at_published_size_on_the_meta_device(name):
     with torch.device("meta"):
         step = build(recipe)
     counts = parameters(step)
-    stated = recipe.published.get("parameters", {}).get("value")
-    if stated is not None:
-        assert counts["all"] == pytest.approx(float(stated), rel=0.01)
+    if (told := published(step, recipe)) is not None:
+        rounded = float(recipe.published["parameters"].get("rounded", 0))  # as it was printed
+        assert told[0] == pytest.approx(told[1], abs=max(0.01 * told[1], rounded))
+    else:  # no number is known, or none that this structure explains: the recipe says which
+        assert "unexplained" in str(recipe.published) or "parameters" not in recipe.published
     assert isinstance(step.model, Model)
     assert sum(v for k, v in counts.items() if k != "all") == counts["all"]
     assert plan_lines(step)
@@ -74,7 +76,9 @@ def test_one_step_at_tiny_size_moves_every_parameter(name, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_says_where_it_comes_from(name):
     recipe = load(name)
-    assert recipe.name == name
+    # What had to be substituted is part of the name that is shown: visualbert is shown as
+    # visualbert_patches.
+    assert recipe.name in (name, f"{name}_patches")
     assert recipe.source
     assert recipe.departures, "no reproduction is without departures: say them"
     assert set(views(recipe)) == set(recipe.modalities)

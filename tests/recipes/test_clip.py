@@ -9,7 +9,7 @@ from sensorium.building import build, parameters
 from sensorium.fusion.none import Fusion
 from sensorium.fusion.none import Spec as FusionSpec
 from sensorium.model import Model
-from sensorium.nodes import Encode, Read
+from sensorium.nodes import Encode, Given, Read
 from sensorium.objectives.contrastive import Objective, Spec
 from sensorium.recipe import load
 from sensorium.records import Source
@@ -75,7 +75,8 @@ def ours(clip):
     for name, theirs in (("image", clip.visual_projection), ("text", clip.text_projection)):
         pairs.append((model.projections[name].weight, [theirs.weight], ""))
     objective = Objective(
-        Spec(largest_scale=1e9), {"image": View("image"), "text": View("text", order="causal")}
+        Spec(largest_scale=1e9),
+        Given({"image": View("image"), "text": View("text", order="causal")}),
     )
     with torch.no_grad():
         for name in ("image", "text"):
@@ -97,9 +98,10 @@ def test_embeddings_logits_loss_and_gradients(clip, batch):
         ),
         return_loss=True,
     )
-    total, losses = step(batch)
-    image = step.vectors(Read(Encode(View("image")), "image"), batch)
-    words = step.vectors(Read(Encode(View("text", order="causal")), "text"), batch)
+    outcome = step(batch)
+    total, losses = outcome.total, outcome.losses
+    image = step.vectors(Read(Encode(View("image"))), batch)
+    words = step.vectors(Read(Encode(View("text", order="causal"))), batch)
     torch.testing.assert_close(image, theirs.image_embeds, atol=1e-5, rtol=0)
     torch.testing.assert_close(words, theirs.text_embeds, atol=1e-5, rtol=0)
     logits = step.objectives["contrastive"].scale.detach() * image @ words.T
