@@ -139,6 +139,8 @@ class Given:
     entries: modality -> size of its vocabulary, where it has one.
     classes: target -> how many classes it has.
     variants: modality -> how many variants beside the plain one a batch carries.
+    vectors: modality -> width of what `Read(..., "vector")` gives.
+    teacher: whether nodes may be computed by a teacher.
     """
 
     views: dict[str, View]
@@ -148,6 +150,8 @@ class Given:
     entries: Mapping[str, int] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
     variants: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, int] = field(default_factory=dict)
+    teacher: bool = False
 
     def fuse(self, *replacing: View, who: Who = "student", rows: Pairing | None = None) -> Fuse:
         """All modalities meet, some of them in other views than the plain one."""

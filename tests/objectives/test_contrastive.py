@@ -1,4 +1,5 @@
-"""Contrast against slow loops, closed forms, numerical gradients and symmetry."""
+"""Contrast against slow loops, closed forms, numerical gradients and symmetry; its queue against
+lists, its soft targets against ALBEF's published expression."""
 
 import math
 
@@ -6,6 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sensorium.errors import RecipeError
+from sensorium.nodes import Given
 from sensorium.objectives.contrastive import Objective, Spec, info_nce
 from sensorium.records import Source
 from sensorium.tokens import Batch
@@ -106,8 +109,11 @@ def batch(n, present=None, captions=None):
     )
 
 
+VIEWS = {"image": View("image"), "text": View("text")}
+
+
 def objective(**options):
-    return Objective(Spec(**options), {"image": View("image"), "text": View("text")})
+    return Objective(Spec(**options), Given(VIEWS))
 
 
 def test_what_is_absent_has_no_influence():
@@ -165,3 +171,232 @@ def test_order_of_the_batch_changes_nothing():
         batch(9, captions=captions[shuffled].tolist()),
     )
     assert a.sum.item() == pytest.approx(b.sum.item(), rel=1e-5)
+
+
+# --- a teacher, its queue, its soft targets ---------------------------------------------------
+
+
+def taught(**options):
+    return Objective(Spec(**options), Given(VIEWS, vectors={"image": 4, "text": 4}, teacher=True))
+
+
+def told(first, n, captions=None, pictures=None, present=None, progress=1.0):
+    """A batch of the records first, first + 1, ..., each with contents of its own by default."""
+    keys = range(first, first + n)
+    return Batch(
+        keys=tuple(map(str, keys)),
+        sources=(Source("x"),) * n,
+        tokens={},
+        present={
+            "image": torch.ones(n, dtype=torch.bool),
+            "text": torch.tensor([True] * n if present is None else present),
+        },
+        identity={
+            "image": torch.tensor(pictures or [1000 + x for x in keys]),
+            "text": torch.tensor(captions or [2000 + x for x in keys]),
+        },
+        progress=progress,
+    )
+
+
+def answers(n, seed):
+    """Student and teacher differ; both of unit length."""
+    names = ("left", "right", "left_key", "right_key")
+    return {name: unit(n, 4, seed * 10 + at) for at, name in enumerate(names)}
+
+
+def published(got, queues, alpha, temp):
+    """ALBEF's contrastive loss as its code writes it: salesforce/ALBEF models/model_pretrain.py."""
+    image_feat, text_feat = got["left"], got["right"]
+    image_feat_m, text_feat_m = got["left_key"], got["right_key"]
+    image_feat_all = torch.cat([image_feat_m.t(), queues[0]], dim=1)
+    text_feat_all = torch.cat([text_feat_m.t(), queues[1]], dim=1)
+    with torch.no_grad():
+        sim_i2t_m = image_feat_m @ text_feat_all / temp
+        sim_t2i_m = text_feat_m @ image_feat_all / temp
+        sim_targets = torch.zeros(sim_i2t_m.size())
+        sim_targets.fill_diagonal_(1)
+        sim_i2t_targets = alpha * F.softmax(sim_i2t_m, dim=1) + (1 - alpha) * sim_targets
+        sim_t2i_targets = alpha * F.softmax(sim_t2i_m, dim=1) + (1 - alpha) * sim_targets
+    sim_i2t = image_feat @ text_feat_all / temp
+    sim_t2i = text_feat @ image_feat_all / temp
+    loss_i2t = -torch.sum(F.log_softmax(sim_i2t, dim=1) * sim_i2t_targets, dim=1).mean()
+    loss_t2i = -torch.sum(F.log_softmax(sim_t2i, dim=1) * sim_t2i_targets, dim=1).mean()
+    return (loss_i2t + loss_t2i) / 2
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_equals_the_published_expression_of_albef(alpha):
+    made, n = taught(queue=6, soft=alpha, temperature=0.2), 3
+    queues = [torch.zeros(4, 0), torch.zeros(4, 0)]
+    for at in range(5):  # the queue fills, is full, wraps
+        got = {name: x.requires_grad_() for name, x in answers(n, at).items()}
+        loss = made.score(got, told(at * n, n))
+        temp = torch.tensor(0.2, requires_grad=True)
+        expected = published(got, queues, alpha, temp)
+        assert loss.mean.item() == pytest.approx(expected.item(), rel=1e-5)
+        mine = torch.autograd.grad(loss.mean, [got["left"], got["right"], made.log_scale])
+        theirs = torch.autograd.grad(expected, [got["left"], got["right"], temp])
+        for a, b in zip(mine[:2], theirs[:2], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        # d/d ln(1 / temp) = -temp d/d temp
+        assert mine[2].item() == pytest.approx(-0.2 * theirs[2].item(), rel=1e-3, abs=1e-6)
+        made.after(got, told(at * n, n))
+        # theirs holds 6, the newest first here; the order of candidates does not matter
+        for side, name in enumerate(("left_key", "right_key")):
+            queues[side] = torch.cat([got[name].detach().t(), queues[side]], dim=1)[:, :6]
+
+
+def slow_taught(made, got, batch, held, soft):
+    """The whole of it as loops over lists; `held` is (left, right, record, image, text) a place."""
+    n, scale = len(batch), made.scale.item()
+    present = (batch.present["image"] & batch.present["text"]).tolist()
+
+    def who(at):
+        pair = [batch.identity[m][at].item() for m in ("image", "text")]
+        return [batch.keys[at], *pair]
+
+    total = 0.0
+    for mine, judge, theirs, side in (
+        ("left", "left_key", "right_key", 1),
+        ("right", "right_key", "left_key", 0),
+    ):
+        for i in range(n):
+            if not present[i]:
+                continue
+            keys = [(got[theirs][j], who(j)) for j in range(n) if present[j]]
+            keys += [(entry[side], list(entry[2:])) for entry in held]
+            scores = [scale * float(got[mine][i] @ key) for key, _ in keys]
+            judged = [scale * float(got[judge][i] @ key) for key, _ in keys]
+            right = [any(a == b for a, b in zip(who(i), x, strict=True)) for _, x in keys]
+            log_sum = math.log(sum(map(math.exp, scores)))
+            soft_sum = sum(map(math.exp, judged))
+            for score, judgement, is_right in zip(scores, judged, right, strict=True):
+                target = soft * math.exp(judgement) / soft_sum
+                target += (1 - soft) * is_right / sum(right)
+                total -= target * (score - log_sum) / 2
+    return total
+
+
+@pytest.mark.parametrize(("queue", "size"), [(7, 3), (4, 6), (1, 2), (5, 5)])
+def test_a_queue_equals_one_kept_in_lists(queue, size):
+    """Batches that do not divide the queue, records that come again, captions that are shared,
+    records that lack a side."""
+    made, places = taught(queue=queue, soft=0.3, temperature=0.5), []
+    for at in range(8):
+        first = at * size % 9
+        captions = [2000 + (first + x) % 4 for x in range(size)]
+        present = [(at + x) % 4 != 0 for x in range(size)]
+        batch, got = told(first, size, captions, present=present), answers(size, at)
+        held = [entry for entry in places[-queue:] if entry is not None]
+        expected = slow_taught(made, got, batch, held, 0.3)
+        loss = made.score(got, batch)
+        assert loss.sum.item() == pytest.approx(expected, rel=1e-4)
+        assert loss.count.item() == sum(present)
+        candidates = sum(present) + len(held)
+        assert loss.chance.item() == pytest.approx(math.log(candidates), rel=1e-5)
+        made.after(got, batch)
+        for x in range(size):  # a record that lacks a side takes a place and fills it with nothing
+            entry = (got["left_key"][x], got["right_key"][x], str(first + x), 1000 + first + x)
+            places.append((*entry, captions[x]) if present[x] else None)
+
+
+def test_what_is_not_filled_yet_is_no_candidate():
+    got, batch = answers(3, 1), told(0, 3)
+    empty, none = taught(queue=64), taught()
+    expected = none.score(got, batch).sum.item()
+    assert empty.score(got, batch).sum.item() == pytest.approx(expected, rel=1e-6)
+    assert empty.score(got, batch).chance.item() == pytest.approx(math.log(3))
+
+
+def test_a_teacher_equal_to_the_student_is_plain_contrast():
+    left, right = unit(6, 4, 1), unit(6, 4, 2)
+    got = {"left": left, "right": right, "left_key": left, "right_key": right}
+    plain = objective().score(got, told(0, 6))
+    assert taught().score(got, told(0, 6)).sum.item() == pytest.approx(plain.sum.item(), rel=1e-6)
+    assert set(taught().state_dict()) == set(objective().state_dict()) == {"log_scale"}
+
+
+@pytest.mark.parametrize("soft", [0.0, 0.4, 1.0])
+def test_without_skill_any_target_gives_chance(soft):
+    made, same = taught(queue=5, soft=soft), torch.ones(4, 4) / 2
+    got = dict.fromkeys(("left", "right", "left_key", "right_key"), same)
+    made.after(got, told(100, 4))
+    loss = made.score(got, told(0, 4, captions=[7, 7, 8, 9]))
+    assert loss.chance.item() == pytest.approx(math.log(8))
+    assert loss.mean.item() == pytest.approx(loss.chance.item(), rel=1e-5)
+
+
+def test_no_gradient_reaches_the_teacher_or_the_queue():
+    made = taught(queue=4, soft=0.5)
+    made.after(answers(4, 1), told(0, 4))
+    got = {name: x.requires_grad_() for name, x in answers(3, 2).items()}
+    made.score(got, told(50, 3)).mean.backward()
+    assert got["left"].grad.abs().max() > 0
+    assert got["right"].grad.abs().max() > 0
+    assert got["left_key"].grad is None
+    assert got["right_key"].grad is None
+    made.after(got, told(50, 3))  # after backward, and still nothing of it is part of a graph
+    assert not made.left.requires_grad
+    assert not made.right.requires_grad
+
+
+def test_a_records_older_copy_is_never_a_negative():
+    """The better the older copy fits, the smaller the loss; a stranger's copy makes it larger."""
+    got, batch = answers(3, 4), told(0, 3)
+
+    def held(keys, captions, pictures):
+        made = taught(queue=3)
+        old = {"left_key": got["left"], "right_key": got["right"]}
+        made.after(old, told(keys, 3, captions, pictures))
+        return made.score(got, batch).sum.item()
+
+    stranger = held(90, [1, 2, 3], [4, 5, 6])
+    for keys, captions, pictures in (
+        (0, [1, 2, 3], [4, 5, 6]),  # the same records, seen with other captions and pictures
+        (90, [2000, 2001, 2002], [4, 5, 6]),  # other records that carry the same captions
+        (90, [1, 2, 3], [1000, 1001, 1002]),  # or the same pictures
+    ):
+        assert held(keys, captions, pictures) < stranger
+
+
+def test_the_soft_share_grows_over_the_ramp():
+    made = taught(soft=0.4, ramp=0.1)
+    shares = [made.share(told(0, 2, progress=x)) for x in (0.0, 0.05, 0.1, 0.5, 1.0)]
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.4, 0.4])
+    got = answers(3, 5)
+    at_first = made.score(got, told(0, 3, progress=0.0)).sum
+    assert torch.equal(at_first, taught().score(got, told(0, 3)).sum)
+
+
+def test_a_queue_is_part_of_the_state_and_goes_on_from_it():
+    made, again = taught(queue=5, soft=0.2), taught(queue=5, soft=0.2)
+    for at in range(3):
+        made.after(answers(3, at), told(3 * at, 3))
+    again.load_state_dict(made.state_dict())
+    for which in (made, again):
+        which.after(answers(3, 7), told(30, 3))
+    got = answers(4, 8)
+    assert torch.equal(made.score(got, told(40, 4)).sum, again.score(got, told(40, 4)).sum)
+    assert torch.equal(made.left, again.left)
+
+
+def test_scoring_writes_nothing_and_repeats():
+    made = taught(queue=4)
+    before = {name: x.clone() for name, x in made.state_dict().items()}
+    a, b = (made.score(answers(3, 1), told(0, 3)).sum for _ in range(2))
+    assert torch.equal(a, b)
+    assert all(torch.equal(x, before[name]) for name, x in made.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{"queue": 8}, {"soft": 0.4}])
+def test_what_a_teacher_would_say_needs_one(options):
+    with pytest.raises(RecipeError, match="the recipe has none"):
+        objective(**options)
+
+
+def test_the_scale_is_bounded_below_too():
+    made = objective(smallest_scale=2.0)
+    with torch.no_grad():
+        made.log_scale.fill_(-5.0)
+    assert made.scale.item() == 2.0
