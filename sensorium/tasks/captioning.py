@@ -227,7 +227,7 @@ def _bleu(facts: dict[str, NDArray], missing: dict[str, str], key: Key) -> dict[
     def value(own: NDArray) -> float:
         return float(bleu(own.sum(axis=0, keepdims=True))[0])
 
-    own = facts["" ]
+    own = facts[""]
     beside: dict[str, Any] = {name: {"value": None, "reason": x} for name, x in missing.items()}
     for name, other in facts.items():
         if name:

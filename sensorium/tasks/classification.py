@@ -40,7 +40,7 @@ class Answers:
 
 def answers(logits: NDArray, truth: NDArray[np.int64]) -> Answers:
     """From logits float [n, K] and the true classes int64 [n]; -1 for one that training lacked."""
-    wide = np.nan_to_num(np.asarray(logits, np.float64), nan=-np.inf, neginf=-np.inf)
+    wide = np.nan_to_num(np.asarray(logits, np.float64), nan=-1e30, neginf=-1e30)
     known = truth >= 0
     own = np.take_along_axis(wide, np.maximum(truth, 0)[:, None], axis=1)
     highest = wide.max(axis=1, keepdims=True)
@@ -162,5 +162,3 @@ def _macro(
         "interval": stratified(own.astype(int), truth, (*key, "value")),
         "controls": beside,
     }
-
-

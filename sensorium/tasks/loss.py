@@ -53,7 +53,9 @@ def score(
             "difference_interval": None if few else resampled(both, _difference, (*key, name)),
         }
     beside["chance"] = exact(chance)
-    told = f"fewer than {FEWEST} batches: none" if few else f"bootstrap over {batches} batches, 95 %"
+    told = (
+        f"fewer than {FEWEST} batches: none" if few else f"bootstrap over {batches} batches, 95 %"
+    )
     return {
         "task": "loss",
         "direction": objective,
