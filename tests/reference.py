@@ -49,20 +49,21 @@ def _look(tokens: Tokens, order: str) -> Look:
     return look(View(tokens.modality, order=order), batch)
 
 
-def randomise(module: nn.Module, seed: int = 0) -> None:
+def randomise(module: nn.Module, seed: int = 0, spread: float = 0.02) -> None:
     """Every parameter drawn anew, norms and biases too, so that no swap of two goes unseen."""
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if "logit_scale" in name:
                 continue
-            spread = 0.02 if parameter.ndim > 1 else 0.1
-            centre = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
-            parameter.copy_(centre + spread * torch.randn(parameter.shape, generator=draws))
+            wide = spread if parameter.ndim > 1 else 0.1
+            is_norm = "norm" in name.lower() or "ln_" in name
+            centre = 1.0 if is_norm and name.endswith("weight") else 0.0
+            parameter.copy_(centre + wide * torch.randn(parameter.shape, generator=draws))
 
 
 @torch.no_grad()
-def _copy(pairs: Pairs) -> Pairs:
+def copied(pairs: Pairs) -> Pairs:
     for ours, theirs, how in pairs:
         ours.copy_(_joined([x.detach() for x in theirs], how))
     return pairs
@@ -76,6 +77,12 @@ def _joined(tensors: list[torch.Tensor], how: str) -> torch.Tensor:
         return tensors[0].reshape(-1)
     if how == "table":  # [1, t, d] -> [t, d]
         return tensors[0].reshape(tensors[0].shape[-2:])
+    if how == "turned":  # a linear map kept as [in, out] -> [out, in]
+        return torch.cat([x.T for x in tensors])
+    if how == "one row":  # [rows, d], of which only the first is used -> [1, d]
+        return tensors[0][:1]
+    if how == "types":  # VisualBERT's tables: a picture is type 1 of its own, a text type 0
+        return torch.stack([tensors[0][1], tensors[1][0]])
     return torch.cat(tensors)
 
 
@@ -83,31 +90,32 @@ def same_gradients(pairs: Pairs, limit: float = 1e-5) -> None:
     """Asserts equal gradients, within `limit` of the largest of each parameter (at least 1)."""
     for ours, theirs, how in pairs:
         expected = _joined([x.grad for x in theirs], how)
+        found = ours.grad.sum(0, keepdim=True) if how == "one row" else ours.grad
         scale = max(1.0, float(expected.abs().max()))
-        torch.testing.assert_close(ours.grad, expected, atol=limit * scale, rtol=0)
+        torch.testing.assert_close(found, expected, atol=limit * scale, rtol=0)
 
 
-def _linear(ours: nn.Linear, *theirs: nn.Linear) -> Pairs:
+def linear(ours: nn.Linear, *theirs: nn.Linear) -> Pairs:
     return [
         (ours.weight, [x.weight for x in theirs], ""),
         (ours.bias, [x.bias for x in theirs], ""),
     ]
 
 
-def _norm(ours: nn.LayerNorm, theirs: nn.LayerNorm) -> Pairs:
+def norm(ours: nn.LayerNorm, theirs: nn.LayerNorm) -> Pairs:
     assert ours.eps == theirs.eps
     return [(ours.weight, [theirs.weight], ""), (ours.bias, [theirs.bias], "")]
 
 
-def _bert_block(ours: Block, theirs: nn.Module) -> Pairs:
+def bert_block(ours: Block, theirs: nn.Module) -> Pairs:
     own = theirs.attention.self
     return [
-        *_linear(ours.attention.qkv, own.query, own.key, own.value),
-        *_linear(ours.attention.out, theirs.attention.output.dense),
-        *_norm(ours.attention_norm, theirs.attention.output.LayerNorm),
-        *_linear(ours.mlp.up, theirs.intermediate.dense),
-        *_linear(ours.mlp.down, theirs.output.dense),
-        *_norm(ours.mlp_norm, theirs.output.LayerNorm),
+        *linear(ours.attention.qkv, own.query, own.key, own.value),
+        *linear(ours.attention.out, theirs.attention.output.dense),
+        *norm(ours.attention_norm, theirs.attention.output.LayerNorm),
+        *linear(ours.mlp.up, theirs.intermediate.dense),
+        *linear(ours.mlp.down, theirs.output.dense),
+        *norm(ours.mlp_norm, theirs.output.LayerNorm),
     ]
 
 
@@ -128,7 +136,7 @@ def copy_bert(theirs: nn.Module) -> tuple[transformer.Encoder, Pairs]:
     )
     modality = SimpleNamespace(vocabulary=c.vocab_size, length=c.max_position_embeddings)
     ours = transformer.Encoder(spec, modality)
-    return ours, _copy(pairs_bert(ours, theirs))
+    return ours, copied(pairs_bert(ours, theirs))
 
 
 def pairs_bert(ours: transformer.Encoder, theirs: nn.Module) -> Pairs:
@@ -138,12 +146,12 @@ def pairs_bert(ours: transformer.Encoder, theirs: nn.Module) -> Pairs:
         (ours.words.weight, [table.word_embeddings.weight], ""),
         (ours.positions.weight, [table.position_embeddings.weight], ""),
         (ours.types.weight, [table.token_type_embeddings.weight], ""),
-        *_norm(ours.embedding_norm, table.LayerNorm),
+        *norm(ours.embedding_norm, table.LayerNorm),
     ]
     for block, layer in zip(ours.stack.blocks, theirs.encoder.layer, strict=True):
-        pairs += _bert_block(block, layer)
+        pairs += bert_block(block, layer)
     if theirs.pooler is not None:
-        pairs += _linear(ours.pooler, theirs.pooler.dense)
+        pairs += linear(ours.pooler, theirs.pooler.dense)
     return pairs
 
 
@@ -158,7 +166,7 @@ def copy_vit(theirs: nn.Module, **spec) -> tuple[vision_transformer.Encoder, Pai
         eps=c.layer_norm_eps,
         **spec,
     )
-    ours = vision_transformer.Encoder(spec, _grid(c))
+    ours = vision_transformer.Encoder(spec, grid(c))
     table = theirs.embeddings
     patch = table.patch_embeddings.projection
     pairs = [
@@ -166,41 +174,41 @@ def copy_vit(theirs: nn.Module, **spec) -> tuple[vision_transformer.Encoder, Pai
         (ours.patch.bias, [patch.bias], ""),
         (ours.class_token, [table.cls_token], "class"),
         (ours.positions.weight, [table.position_embeddings], "table"),
-        *_norm(ours.final_norm, theirs.layernorm),
+        *norm(ours.final_norm, theirs.layernorm),
     ]
     for block, layer in zip(ours.stack.blocks, theirs.layers, strict=True):
-        pairs += _vit_block(block, layer)
-    return ours, _copy(pairs)
+        pairs += vit_block(block, layer)
+    return ours, copied(pairs)
 
 
-def _grid(config) -> SimpleNamespace:
+def grid(config) -> SimpleNamespace:
     return SimpleNamespace(
         channels=3 * config.patch_size**2,
         tokens_per_item=(config.image_size // config.patch_size) ** 2,
     )
 
 
-def _vit_block(ours: Block, theirs: nn.Module) -> Pairs:
+def vit_block(ours: Block, theirs: nn.Module) -> Pairs:
     own = theirs.attention
     return [
-        *_linear(ours.attention.qkv, own.q_proj, own.k_proj, own.v_proj),
-        *_linear(ours.attention.out, own.o_proj),
-        *_norm(ours.attention_norm, theirs.layernorm_before),
-        *_linear(ours.mlp.up, theirs.mlp.fc1),
-        *_linear(ours.mlp.down, theirs.mlp.fc2),
-        *_norm(ours.mlp_norm, theirs.layernorm_after),
+        *linear(ours.attention.qkv, own.q_proj, own.k_proj, own.v_proj),
+        *linear(ours.attention.out, own.o_proj),
+        *norm(ours.attention_norm, theirs.layernorm_before),
+        *linear(ours.mlp.up, theirs.mlp.fc1),
+        *linear(ours.mlp.down, theirs.mlp.fc2),
+        *norm(ours.mlp_norm, theirs.layernorm_after),
     ]
 
 
 def _clip_block(ours: Block, theirs: nn.Module) -> Pairs:
     own = theirs.self_attn
     return [
-        *_linear(ours.attention.qkv, own.q_proj, own.k_proj, own.v_proj),
-        *_linear(ours.attention.out, own.out_proj),
-        *_norm(ours.attention_norm, theirs.layer_norm1),
-        *_linear(ours.mlp.up, theirs.mlp.fc1),
-        *_linear(ours.mlp.down, theirs.mlp.fc2),
-        *_norm(ours.mlp_norm, theirs.layer_norm2),
+        *linear(ours.attention.qkv, own.q_proj, own.k_proj, own.v_proj),
+        *linear(ours.attention.out, own.out_proj),
+        *norm(ours.attention_norm, theirs.layer_norm1),
+        *linear(ours.mlp.up, theirs.mlp.fc1),
+        *linear(ours.mlp.down, theirs.mlp.fc2),
+        *norm(ours.mlp_norm, theirs.layer_norm2),
     ]
 
 
@@ -228,11 +236,11 @@ def copy_clip_text(theirs: nn.Module) -> tuple[transformer.Encoder, Pairs]:
     pairs = [
         (ours.words.weight, [theirs.embeddings.token_embedding.weight], ""),
         (ours.positions.weight, [theirs.embeddings.position_embedding.weight], ""),
-        *_norm(ours.final_norm, theirs.final_layer_norm),
+        *norm(ours.final_norm, theirs.final_layer_norm),
     ]
     for block, layer in zip(ours.stack.blocks, theirs.encoder.layers, strict=True):
         pairs += _clip_block(block, layer)
-    return ours, _copy(pairs)
+    return ours, copied(pairs)
 
 
 def clip_vision_spec(config, **spec) -> vision_transformer.Spec:
@@ -253,18 +261,18 @@ def clip_vision_spec(config, **spec) -> vision_transformer.Spec:
 def copy_clip_vision(theirs: nn.Module, **spec) -> tuple[vision_transformer.Encoder, Pairs]:
     """Our encoder with the weights of a `CLIPVisionModel`'s (`CLIPModel.vision_model`)."""
     c = theirs.config
-    ours = vision_transformer.Encoder(clip_vision_spec(c, **spec), _grid(c))
+    ours = vision_transformer.Encoder(clip_vision_spec(c, **spec), grid(c))
     table = theirs.embeddings
     pairs = [
         (ours.patch.weight, [table.patch_embedding.weight], "patch"),
         (ours.class_token, [table.class_embedding], "class"),
         (ours.positions.weight, [table.position_embedding.weight], ""),
-        *_norm(ours.embedding_norm, theirs.pre_layrnorm),
-        *_norm(ours.final_norm, theirs.post_layernorm),
+        *norm(ours.embedding_norm, theirs.pre_layrnorm),
+        *norm(ours.final_norm, theirs.post_layernorm),
     ]
     for block, layer in zip(ours.stack.blocks, theirs.encoder.layers, strict=True):
         pairs += _clip_block(block, layer)
-    return ours, _copy(pairs)
+    return ours, copied(pairs)
 
 
 def pixels(values: torch.Tensor, patch: int, spec: vision_transformer.Spec) -> torch.Tensor:
