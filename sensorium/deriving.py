@@ -1,0 +1,333 @@
+"""From a trained run and a task to the recipe of its fine-tuning, and which fields take part.
+
+Reads JSON and recipes only and loads no torch: what cannot work is answered at once. The source
+keeps its modalities, encoders, fusion, towers and reading; only what is asked of it is new.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sensorium import reading, shelf
+from sensorium import recipe as recipes
+from sensorium.errors import DataError, RecipeError, UserError, clip, nearest, unknown
+from sensorium.records import Blob, Records
+
+if TYPE_CHECKING:
+    from sensorium.recipe import Recipe
+    from sensorium.run import Run
+
+TASKS = ("classification", "retrieval", "captioning", "answering")
+METHODS = ("full", "linear", "lora", "freeze")
+# What people call the field that holds the class.
+LABELS = ("label", "class", "category", "answer")
+# Learning rate over the source's. Full: 1/5, as ALBEF tunes at 2e-5 what it trained at 1e-4
+# (arXiv 2107.07651, section 3.4 and appendix A); what moves fewer parameters may move them faster.
+RATES = {"full": 0.2, "freeze": 0.5, "lora": 1.0, "linear": 2.0}
+BATCH = 64  # records at most where no contrast needs the others as negatives
+EPOCHS = 20  # bound on a time budget
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What the user asked for; see `finetuning.finetune`."""
+
+    task: str
+    method: str = "full"
+    label: str | None = None
+    fields: dict[str, str] | None = None
+    rank: int = 8
+    interpolate: float | None = None
+    budget: str | None = None
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
+        if self.rank < 1:
+            raise UserError(field="rank", expected="1 or more", found=str(self.rank))
+        if self.interpolate is not None and not 0 <= self.interpolate <= 1:
+            raise UserError(
+                field="interpolate",
+                expected="a share of the tuned weights from 0 to 1",
+                found=str(self.interpolate),
+            )
+        if self.budget is not None:
+            recipes.parse_budget(self.budget)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it needs a class for each record."""
+        return self.task in ("classification", "answering")
+
+
+def refuse(source: Recipe, wish: Wish) -> None:
+    """Raises a RecipeError where a model of that recipe cannot learn the task, whatever the data;
+    names the recipes that can."""
+    both = {"image", "text"} <= set(source.modalities)
+    blocks = all(source.encoders[m].get("depth") != 0 for m in source.modalities)
+    if wish.task == "captioning" and not writes(source):
+        expected = "a fusion in which words see the picture, and an encoder of word ids"
+        found = f"fusion {source.fusion['use']}, text by {_text_of(source)}"
+        able = writes
+    elif wish.task == "answering" and not both:
+        expected, found = "a model of pictures and texts", " and ".join(source.modalities)
+        able = _both
+    elif wish.task == "retrieval" and not (both and blocks):
+        expected = "encoders of pictures and of texts that work alone"
+        found = " and ".join(source.modalities) if not both else "encoders without blocks"
+        able = _alone
+    else:
+        return
+    raise RecipeError(
+        f"recipe {source.name} cannot learn {wish.task}",
+        expected=expected,
+        found=found,
+        see="a run of " + ", ".join(_recipes(able)),
+    )
+
+
+def writes(recipe: Recipe) -> bool:
+    """Whether a model of the recipe can write about pictures: words see them, ids come out."""
+    return (
+        {"image", "text"} <= set(recipe.modalities)
+        and "text" not in recipe.prepare
+        and recipe.encoders["text"].get("use") == "transformer"
+        and _says(recipe.fusion, "meets")
+        and _says(recipe.fusion, "decodes")
+    )
+
+
+def _text_of(recipe: Recipe) -> str:
+    if "text" not in recipe.modalities:
+        return "nothing"
+    return str({**recipe.encoders, **recipe.prepare}["text"]["use"])
+
+
+def _both(recipe: Recipe) -> bool:
+    return {"image", "text"} <= set(recipe.modalities)
+
+
+def _alone(recipe: Recipe) -> bool:
+    return _both(recipe) and all(x.get("depth") != 0 for x in recipe.encoders.values())
+
+
+def _recipes(able: Any) -> list[str]:
+    return [name for name in shelf.names("recipes") if able(recipes.load(name))]
+
+
+def _says(fusion: dict[str, Any], what: str) -> bool:
+    """A fact that a fusion's class states about itself, read from its source."""
+    tree = ast.parse(shelf.path("fusion", str(fusion["use"])).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Fusion":
+            for item in node.body:
+                if isinstance(item, ast.Assign) and getattr(item.targets[0], "id", "") == what:
+                    return bool(ast.literal_eval(item.value))
+    return False
+
+
+# --- which fields take part -------------------------------------------------------------------
+
+
+def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
+    """field -> modality or `label`, of what takes part.
+
+    Fields of pictures and texts that are given by hand are all that take part; else the first
+    picture and the likeliest text, without the field of the class.
+
+    Args:
+        found: the data, read with nothing needed.
+
+    Raises:
+        DataError: no such field, no field for the class or several, or nothing that the model
+            reads.
+    """
+    held = list(dict.fromkeys(name for record in found for name in record.fields))
+    told = dict(wish.fields or {})
+    for name in told:
+        if name not in held:
+            raise _no_field(found, name, held)
+    if wish.labelled and "label" not in told.values():
+        told[_label(wish, found, held)] = "label"
+    if wish.task == "answering" and "question" in held and "text" not in told.values():
+        told["question"] = "text"
+    by_hand = bool({"image", "text"} & set(told.values())) and wish.task != "answering"
+    if not by_hand:
+        rest = [
+            dataclasses.replace(
+                record, fields={k: v for k, v in record.fields.items() if k not in told}
+            )
+            for record in found.records[: reading.SAMPLE]
+        ]
+        for name, kind in reading.infer(Records(found.name, rest)).items():
+            if kind in source.modalities and kind not in told.values():
+                told[name] = kind
+    wanted = [m for m in source.modalities if m in told.values()]
+    if not wanted or (wish.task != "classification" and len(wanted) < len(source.modalities)):
+        lacking = [m for m in source.modalities if m not in wanted]
+        raise DataError(
+            file=found.name,
+            expected=("fields for " if len(lacking) > 1 else "a field for ")
+            + (" and " if wish.task != "classification" else " or ").join(lacking)
+            + f", which recipe {source.name} reads",
+            found=_held(found) or "no fields",
+            see="--field FIELD=" + lacking[0],
+        )
+    return {name: kind for name, kind in told.items() if kind in (*wanted, "label")}
+
+
+def _held(found: Records) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in reading.kinds_of(found).items())
+
+
+def _no_field(found: Records, name: str, held: list[str]) -> DataError:
+    return DataError(
+        file=found.name,
+        field=name,
+        expected="one of " + ", ".join(held),
+        found="no such field",
+        nearest=nearest(name, held),
+    )
+
+
+def _label(wish: Wish, found: Records, held: list[str]) -> str:
+    """The field with the classes: as told, by its name, or the only one whose values repeat."""
+    if wish.label is not None:
+        if wish.label not in held:
+            raise _no_field(found, wish.label, held)
+        return wish.label
+    named = [name for name in held if name.lower() in LABELS]
+    if wish.task == "answering" and "answer" in named:
+        return "answer"
+    counts = {name: _classes(found, name) for name in held}
+    repeated = [name for name, count in counts.items() if 1 < 2 * count <= len(found)]
+    if len(named or repeated) == 1:
+        return (named or repeated)[0]
+    candidates = ", ".join(f"{name} ({counts[name]:,} different)" for name in named or repeated)
+    raise DataError(
+        file=found.name,
+        field="label",
+        expected="one field with the classes: --label FIELD",
+        found=f"candidates {candidates}" if candidates else "fields " + (_held(found) or "none"),
+    )
+
+
+def _classes(found: Records, name: str) -> int:
+    """How many different texts or numbers a field holds."""
+    return len(Counter(_texts(found, name)))
+
+
+def _texts(found: Records, name: str) -> list[str]:
+    values = (record.fields.get(name) for record in found)
+    return [str(v).strip() for v in values if v is not None and not isinstance(v, Blob | list)]
+
+
+def refuse_classes(records: Records) -> None:
+    """Raises a DataError unless the training split has at least two classes."""
+    if "label" not in records.fields.values():
+        return
+    name = records.field_of("label")
+    train = Records(records.name, [records[at] for at in records.positions("train")])
+    values = {text for text in _texts(train, name) if text}
+    if len(values) < 2:
+        raise DataError(
+            file=records.name,
+            field=name,
+            expected="at least two classes in the training split",
+            found=f"only {clip(values.pop())}" if values else "empty cells only",
+        )
+
+
+def refuse_empty(found: Records, taken: dict[str, str]) -> None:
+    """Raises a DataError where a field that takes part holds nothing at all."""
+    for name, kind in taken.items():
+        values = [record.fields.get(name) for record in found]
+        if not any(value not in (None, "", []) and str(value).strip() for value in values):
+            what = {"label": "classes", "text": "texts", "image": "pictures"}.get(kind, kind)
+            raise DataError(file=found.name, field=name, expected=what, found="empty cells only")
+
+
+# --- the recipe -------------------------------------------------------------------------------
+
+
+def derive(source: Run, wish: Wish, taken: dict[str, str]) -> Recipe:
+    """The complete recipe of the new run.
+
+    Args:
+        source: a finished run.
+        taken: field -> modality or `label`, of what takes part.
+
+    Raises:
+        RecipeError: the model cannot do it with these modalities, or an override is wrong.
+    """
+    old = source.recipe
+    content: dict[str, Any] = old.model_dump(mode="json")
+    kept = [m for m in old.modalities if m in taken.values()]
+    notes = _narrow(content, old, kept)
+    if wish.labelled and len(kept) > 1 and content["fusion"]["use"] == "none":
+        content["fusion"] = {"use": "concatenate"}
+        notes.append("fusion concatenate, untrained, joins what the source never let meet")
+    options = content["optimiser"]
+    options["learning_rate"] *= RATES[wish.method]
+    if wish.method in ("linear", "lora"):
+        options["weight_decay"] = 0.0
+    if wish.task != "retrieval":
+        options["batch"] = min(options["batch"], BATCH)
+    content.update(
+        name=f"{old.name}_{wish.task}",
+        summary=f"{wish.task}, fine-tuned ({wish.method}) from a run of {old.name}",
+        survey=None,
+        variants={},
+        targets={"label": {"use": "label"}} if wish.labelled else {},
+        teacher=content["teacher"] if wish.task == "retrieval" else None,
+        tune=dict(
+            run=str(source.folder.resolve()),
+            method=wish.method,
+            rank=wish.rank,
+            interpolate=wish.interpolate,
+        ),
+        start="random",  # the source's weights take its place
+        objectives=[_objective(old, wish, kept)],
+        budget=wish.budget or "2min",
+        most_epochs=EPOCHS,
+        choose="rank" if wish.task == "retrieval" else "loss",
+        seed=old.seed if wish.seed is None else wish.seed,
+        departures=notes,
+        published={},
+    )
+    for text in wish.overrides:
+        recipes._override(content, text)
+    return recipes.check(content)
+
+
+def _narrow(content: dict[str, Any], old: Recipe, kept: list[str]) -> list[str]:
+    """Leaves only some modalities in a recipe's plain data; says what that means."""
+    if kept == list(old.modalities):
+        return []
+    for part in ("modalities", "prepare", "encoders", "order"):
+        content[part] = {m: x for m, x in content[part].items() if m in kept}
+    gone = ", ".join(m for m in old.modalities if m not in kept)
+    if empty := [m for m in kept if old.encoders[m].get("depth") == 0]:
+        raise RecipeError(
+            f"recipe {old.name} with {' and '.join(kept)} alone",
+            expected=f"{gone} too, for its blocks are all in fusion {old.fusion['use']}",
+            found=f"an encoder of {empty[0]} without blocks",
+            see="a run of " + ", ".join(_recipes(_alone)),
+        )
+    if len(kept) == 1:
+        content["fusion"] = {"use": "none"}
+    return [f"the data has no {gone}: that part of the source takes no part"]
+
+
+def _objective(old: Recipe, wish: Wish, kept: list[str]) -> dict[str, Any]:
+    if wish.labelled:
+        return {"use": "classification"}
+    use = {"retrieval": "contrastive", "captioning": "generation"}[wish.task]
+    return next((dict(x) for x in old.objectives if x["use"] == use), {"use": use})
