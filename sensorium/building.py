@@ -106,11 +106,6 @@ def given(recipe: Recipe, known: dict[str, Any], encoders: dict[str, Any], fusio
             for name, encoder in encoders.items()
         },
         teacher=recipe.teacher is not None,
-        vectors={
-            name: recipe.space + (getattr(encoder, "prior_width", 0) if recipe.prior else 0)
-            for name, encoder in encoders.items()
-        },
-        teacher=recipe.teacher is not None,
     )
 
 
