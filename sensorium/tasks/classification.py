@@ -44,9 +44,8 @@ def answers(logits: NDArray, truth: NDArray[np.int64]) -> Answers:
     known = truth >= 0
     own = np.take_along_axis(wide, np.maximum(truth, 0)[:, None], axis=1)
     highest = wide.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        whole = highest[:, 0] + np.log(np.exp(wide - highest).sum(axis=1))
-        nats = np.where(known, whole - own[:, 0], np.nan)
+    surprise = np.log(np.exp(wide - highest).sum(axis=1)) - (own - highest)[:, 0]
+    nats = np.where(known, surprise, np.nan)
     rank = np.where(known, (wide >= own).sum(axis=1), wide.shape[1] + 1)
     return Answers(nats, rank, np.asarray(truth, np.int64), wide.argmax(axis=1))
 
