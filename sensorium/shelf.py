@@ -29,6 +29,7 @@ SHELVES = (
     "objectives",
     "recipes",
     "tasks",
+    "formats",
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _packages: list[str] = ["sensorium"]

@@ -15,7 +15,7 @@ from sensorium.views import Look
 NAMES = shelf.names("encoders")
 TOWERS = {"minilm", "efficientnet_lite"}  # built at their one size
 SMALL = {name: {"width": 32, "depth": 2, "heads": 4} for name in NAMES if "transformer" in name}
-READS_TEXT = {"transformer", "minilm"}
+READS_TEXT = {"transformer", "minilm", "siglip_text"}
 
 
 def modality(name: str) -> SimpleNamespace:

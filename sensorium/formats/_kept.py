@@ -1,0 +1,239 @@
+"""Imported towers in the cache: one folder each, whole or not there.
+
+<cache>/towers/<name>/weights.safetensors, tokenizer.json, import.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+
+from sensorium import cache
+from sensorium.errors import RunError, UserError, clip, nearest
+from sensorium.files import sync_folder, write_new
+from sensorium.formats._check import Check
+from sensorium.recipe import member
+
+WEIGHTS, TOKENIZER, FACTS = "weights.safetensors", "tokenizer.json", "import.json"
+FORM = 1  # of what is kept: raised when encoders' parameters are renamed or reshaped
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One encoder of another library's model, as a member of our shelf with its weights.
+
+    Attributes:
+        name: of its folder in the cache; holds the start of `weight_hash`.
+        source: as it was asked for.
+        architecture: kind of the model, e.g. `clip`.
+        modality: what it reads.
+        encoder: options of a member of the shelf `encoders`, `use` included.
+        options: options of the modality, `use` included. A text's vocabulary is the tokenizer's.
+        order: in which order it sees the modality.
+        licence: of the weights, as the model card says, or `not stated`.
+        weight_hash: SHA-256 that decides all it computes: weights, config, tokenizer, form.
+        left_out: weights that were not read, a line a pattern, with the reason.
+        notes: what differs from the original and only shows in scores.
+        check: the comparison with transformers.
+    """
+
+    name: str
+    source: str
+    architecture: str
+    modality: str
+    encoder: dict[str, Any]
+    options: dict[str, Any]
+    order: str
+    licence: str
+    weight_hash: str
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    check: Check = field(default_factory=lambda: Check(None))
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept; a text's tokenizer.json is there too."""
+        return cache.root() / "towers" / self.name
+
+    @property
+    def width(self) -> int:
+        """Values of its pooled state."""
+        return int(self.encoder.get("out") or self.encoder["width"])
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(layer, largest absolute error, relative error) as text: the table to print."""
+        return table(self.check)
+
+    def reader(self) -> Any:
+        """The object of its modality, with its tokenizer where it reads texts."""
+        module, spec = member("modalities", f"modalities.{self.modality}", self.options)
+        made = module.Modality(spec)
+        if self.modality == "text":
+            made.load(self.folder)
+        return made
+
+    def load(self, modality: Any = None) -> Any:
+        """The encoder: frozen, in eval mode, weights verified.
+
+        Args:
+            modality: what it reads; by default its own. Texts may be shorter than the model's.
+
+        Raises:
+            RunError: the kept weights are damaged.
+            UserError: the modality does not suit it.
+        """
+        made = built(self.encoder, self.reader() if modality is None else modality)
+        data = _verified(self, WEIGHTS)
+        try:
+            weights = read_tensors(data)
+        except SafetensorError as error:
+            raise _damaged(self, WEIGHTS, "safetensors", clip(str(error))) from None
+        _fit(made, weights, self.source)
+        made.stack.packs = False  # what is kept of it must not depend on who shared a batch
+        return made.eval().requires_grad_(False)
+
+
+def table(check: Check) -> list[tuple[str, str, str]]:
+    """(layer, largest absolute error, relative error) of a comparison, as text."""
+    return [(row.layer, f"{row.absolute:.1e}", f"{row.relative:.1e}") for row in check.rows]
+
+
+def towers_kept() -> list[Imported]:
+    """The imported towers in the cache."""
+    place = cache.root() / "towers"
+    names = sorted(x.parent.name for x in place.glob(f"*/{FACTS}"))
+    return [found for name in names if (found := find(name)) is not None]
+
+
+def kept(name: str) -> Imported:
+    """An imported tower by its name in the cache.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    found = find(name)
+    if found is None:
+        near = nearest(name, [x.name for x in towers_kept()])
+        raise UserError(f"no imported tower {name} in the cache", nearest=near,
+                        see="import it again from where it came")  # fmt: skip
+    return found
+
+
+def built(options: dict[str, Any], modality: Any) -> Any:
+    """An encoder of our shelf from its options, over a modality; weights are still random."""
+    module, spec = member("encoders", "encoder", options)
+    with torch.random.fork_rng(devices=[]):  # initial weights that are replaced at once
+        return module.Encoder(spec, modality)
+
+
+def sizes(options: Mapping[str, Any]) -> SimpleNamespace:
+    """What an encoder asks of a modality, from its options alone."""
+    patch = options.get("patch", 1)
+    return SimpleNamespace(
+        vocabulary=options.get("vocabulary"),
+        length=options.get("length"),
+        channels=3 * patch**2,
+        tokens_per_item=(options.get("size", 0) // patch) ** 2,
+        spec=SimpleNamespace(size=options.get("size"), patch=patch),
+    )
+
+
+def _fit(encoder: Any, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Loads weights; a table of positions may be longer than what is asked for."""
+    own = encoder.state_dict()
+    longer = "positions.weight"
+    if own.get("words.weight") is not None and len(weights[longer]) > len(own[longer]):
+        weights = weights | {longer: weights[longer][: len(own[longer])]}
+    for name, value in own.items():
+        if name not in weights or weights[name].shape != value.shape:
+            raise UserError(
+                f"{source}: weight {name}",
+                expected=str(list(value.shape)),
+                found=str(list(weights[name].shape)) if name in weights else "none",
+                see="the modality's options must be those of the import",
+            )
+    encoder.load_state_dict(weights)
+
+
+def keep(made: Imported, files: dict[str, bytes]) -> None:
+    """Writes the folder aside and renames it into its place."""
+    facts = asdict(made) | {
+        "form": FORM,
+        "check": made.check.plain(),
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in files.items()
+        },
+    }
+    place = cache.folder("towers") / made.name
+    try:
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=place.parent) as temporary:
+            ready = Path(temporary) / "ready"
+            ready.mkdir()
+            for name, data in files.items():
+                write_new(ready / name, [data])
+            write_new(ready / FACTS, [json.dumps(facts, indent=1).encode()])
+            sync_folder(ready)
+            if place.exists():
+                os.replace(place, Path(temporary) / "old")
+            os.replace(ready, place)
+            sync_folder(place.parent)
+    except OSError as error:
+        raise UserError(
+            file=error.filename or place,
+            expected="a cache folder with space that can be written",
+            found=error.strerror or str(error),
+            see="the environment variable SENSORIUM_CACHE names another",
+        ) from None
+
+
+def find(name: str) -> Imported | None:
+    """What is kept under a name, whole and of this form; None otherwise."""
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        return None
+    folder = cache.root() / "towers" / name
+    try:
+        facts = json.loads((folder / FACTS).read_bytes())
+        whole = all(
+            (folder / file).stat().st_size == at["bytes"] for file, at in facts["files"].items()
+        )
+        if facts["form"] != FORM or facts["name"] != name or not whole:
+            return None
+        known = {key: facts[key] for key in Imported.__dataclass_fields__}
+        return Imported(**(known | {"check": Check.of(facts["check"])}))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _verified(made: Imported, file: str) -> bytes:
+    try:
+        facts = json.loads((made.folder / FACTS).read_bytes())
+        expected, data = facts["files"][file]["sha256"], (made.folder / file).read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(made, file, "a file", clip(str(error))) from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise _damaged(made, file, f"sha256 {expected}", found)
+    return data
+
+
+def _damaged(made: Imported, file: str, expected: str, found: str) -> RunError:
+    return RunError(
+        file=made.folder / file,
+        expected=expected,
+        found=found,
+        see="sensorium cache clear towers, then import it again",
+    )

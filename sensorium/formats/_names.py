@@ -1,0 +1,150 @@
+"""How our weight names map to another library's: a table, read in both directions.
+
+A table has our names as keys and theirs as values; `*` stands for one part between dots, and the
+parts that our `*` matched fill theirs from left to right:
+
+    {"stack.blocks.*.mlp.up.*": "encoder.layer.*.intermediate.dense.*"}
+
+Several names of theirs are one weight of ours, joined along the first axis. `Shaped` says that a
+weight is laid out in another way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Form = Literal["patch", "vector", "table", "scalar", "turned"]
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """One weight of theirs in another layout.
+
+    patch: theirs a convolution [d, colour, row, column], ours linear [d, row * column * colour].
+    vector: theirs [1, 1, d], ours [d].
+    table: theirs [1, t, d], ours [t, d].
+    scalar: theirs [], ours [1].
+    turned: theirs [in, out] (GPT-2's), ours [out, in].
+    """
+
+    name: str
+    form: Form
+
+
+Theirs = str | tuple[str, ...] | Shaped
+Names = Mapping[str, Theirs]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one weight of ours is in their file."""
+
+    names: tuple[str, ...]
+    form: Form | None = None
+
+    def shapes(self, ours: torch.Size | tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shapes that their weights must have, given the shape of ours."""
+        d = tuple(ours)
+        match self.form:
+            case None:
+                return [(d[0] // len(self.names), *d[1:])] * len(self.names) if d else [d]
+            case "patch":
+                side = round((d[1] / 3) ** 0.5)
+                return [(d[0], 3, side, side)]
+            case "vector":
+                return [(1, 1, *d)]
+            case "table":
+                return [(1, *d)]
+            case "scalar":
+                return [()]
+            case "turned":
+                return [(d[1], d[0])]
+        raise ValueError(self.form)
+
+    def to_ours(self, theirs: list[torch.Tensor], shape: torch.Size) -> torch.Tensor:
+        """Our weight from theirs, contiguous, of the given shape."""
+        one = theirs[0]
+        if self.form is None:
+            whole = torch.cat(theirs) if len(theirs) > 1 else one
+        elif self.form == "patch":
+            whole = one.permute(0, 2, 3, 1)
+        elif self.form == "turned":
+            whole = one.T
+        else:
+            whole = one
+        return whole.reshape(shape).contiguous()
+
+    def to_theirs(self, ours: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Their weights from ours: the inverse of `to_ours`."""
+        shapes = self.shapes(ours.shape)
+        if self.form is None:
+            parts = list(ours.chunk(len(self.names))) if len(self.names) > 1 else [ours]
+        elif self.form == "patch":
+            d, _, side, _ = shapes[0]
+            parts = [ours.reshape(d, side, side, 3).permute(0, 3, 1, 2)]
+        elif self.form == "turned":
+            parts = [ours.T]
+        else:
+            parts = [ours.reshape(shapes[0])]
+        return {name: part.contiguous() for name, part in zip(self.names, parts, strict=True)}
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile("([^.]+)".join(map(re.escape, text.split("*"))) + r"\Z")
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches a pattern: `*` is one part, a last `**` all that follows."""
+    for text in patterns:
+        if text.endswith("**"):
+            if name.startswith(text[:-2]):
+                return True
+        elif _pattern(text).match(name):
+            return True
+    return False
+
+
+def place(ours: str, names: Names) -> Place | None:
+    """Where one weight of ours is in their file, or None where the table does not tell.
+
+    Raises:
+        ValueError: two lines of the table match the name.
+    """
+    found = [
+        _filled(theirs, groups.groups())
+        for text, theirs in names.items()
+        if (groups := _pattern(text).match(ours))
+    ]
+    if len(found) > 1:
+        raise ValueError(f"{ours} matches {len(found)} lines of the table")
+    return found[0] if found else None
+
+
+def _filled(theirs: Theirs, parts: tuple[str, ...]) -> Place:
+    if isinstance(theirs, Shaped):
+        return Place((_fill(theirs.name, parts),), theirs.form)
+    several = (theirs,) if isinstance(theirs, str) else theirs
+    return Place(tuple(_fill(text, parts) for text in several))
+
+
+def _fill(text: str, parts: tuple[str, ...]) -> str:
+    left = iter(parts)
+    return re.sub(r"\*", lambda _: next(left), text)
+
+
+def below(ours: str, theirs: str, names: Names) -> dict[str, Theirs]:
+    """The same table for a part within a larger model: both sides with a prefix."""
+
+    def longer(value: Theirs) -> Theirs:
+        if isinstance(value, Shaped):
+            return Shaped(theirs + value.name, value.form)
+        if isinstance(value, str):
+            return theirs + value
+        return tuple(theirs + one for one in value)
+
+    return {ours + key: longer(value) for key, value in names.items()}
