@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from sensorium import packing
+from sensorium.caching import Cache
 from sensorium.layers import (
     Attention,
     Block,
+    CrossAttention,
+    CrossBlock,
     Stack,
+    across,
     activate,
     last_pool,
     mean_pool,
@@ -66,6 +70,74 @@ def test_attention_equals_slow_loops(order):
         for i in range(length):
             if any(places[row, j] <= places[row, i] for j in range(length)):
                 torch.testing.assert_close(got[row, i].double(), want[row, i], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [None, [1, 1, 0, 2, 2]])
+def test_cross_attention_equals_slow_loops(rows):
+    """Who sees nothing gets zeros; queries, keys and values have a width of their own."""
+    torch.manual_seed(0)
+    module = CrossAttention(12, 10, heads=2, inner=8)
+    index = torch.arange(3) if rows is None else torch.tensor(rows)
+    n, t, m = len(index), 4, 5
+    x = torch.randn(n, t, 12, generator=draws())
+    memory = torch.randn(3, m, 10, generator=draws(1))
+    real, order = ragged([5, 2, 0], m), torch.tensor([[3, 0, 2, 1, 9]]).expand(3, m)
+    asks = torch.tensor([[0, 1, 3, -1]]).expand(n, t)
+    sees = across(asks, real[index], order[index])
+    got = module(x, memory, sees, None if rows is None else index)
+    for row, of in enumerate(index.tolist()):
+        keys, values = (
+            memory[of].double() @ module.kv.weight.T.double() + module.kv.bias.double()
+        ).chunk(2, -1)
+        queries = x[row].double() @ module.q.weight.T.double() + module.q.bias.double()
+        for i in range(t):
+            seen = [j for j in range(m) if real[of, j] and order[of, j] <= asks[row, i]]
+            assert sees[row, 0, i].nonzero().flatten().tolist() == seen
+            want = torch.zeros(12).double()
+            if seen:
+                heads = []
+                for part in (slice(0, 4), slice(4, 8)):
+                    scores = keys[seen, part] @ queries[i, part] / math.sqrt(4)
+                    heads.append(torch.softmax(scores, 0) @ values[seen, part])
+                want = torch.cat(heads) @ module.out.weight.T.double() + module.out.bias.double()
+            torch.testing.assert_close(got[row, i].double(), want, atol=1e-5, rtol=0)
+
+
+def test_a_memory_that_nobody_may_see_gets_no_gradient_and_gives_no_nan():
+    torch.manual_seed(0)
+    module = CrossAttention(8, 6, heads=2)
+    memory = torch.randn(2, 4, 6, generator=draws()).requires_grad_()
+    x = torch.randn(2, 3, 8, generator=draws(1)).requires_grad_()
+    nothing = torch.zeros(2, 1, 3, 4, dtype=torch.bool)
+    out = module(x, memory, nothing)
+    assert not out.any()
+    out.sin().sum().backward()
+    for tensor in (x, memory, *module.parameters()):
+        assert torch.equal(tensor.grad, torch.zeros_like(tensor))
+    assert not module(x, memory[:, :0], nothing[..., :0]).any()
+    assert module(x[:, :0], memory, nothing[:, :, :0]).shape == (2, 0, 8)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_cross_block_is_its_formula(norm):
+    torch.manual_seed(0)
+    block = CrossBlock(8, 2, 6, mlp=2.0, norm=norm)
+    for parameter in block.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=draws(1))
+    x, memory = torch.randn(2, 5, 8, generator=draws()), torch.randn(2, 4, 6, generator=draws(2))
+    sees = torch.ones(2, 1, 5, 4, dtype=torch.bool)
+    a, c, m = block.attention, block.cross.attention, block.mlp
+    an, cn, mn = block.attention_norm, block.cross.attention_norm, block.mlp_norm
+    if norm == "pre":
+        y = x + a(an(x), None)
+        y = y + c(cn(y), memory, sees)
+        want = y + m(mn(y))
+    else:
+        y = an(x + a(x, None))
+        y = cn(y + c(y, memory, sees))
+        want = mn(y + m(y))
+    torch.testing.assert_close(block(x, None, memory, sees), want)
 
 
 def test_the_table_is_the_rule_and_padding_sees_itself():
@@ -197,6 +269,30 @@ def test_without_packing_a_row_is_the_same_to_the_bit_in_any_company():
     want = stack(x[:1].expand(n, t, 64), alone, order)[0]
     for lengths in ([9, 16, 16, 16, 16, 16, 16, 16], [9, 1, 1, 2, 3, 1, 1, 1]):
         assert torch.equal(stack(x, ragged(lengths, t), order)[0], want)
+
+
+def test_without_blocks_tokens_leave_as_they_came():
+    stack = Stack(0, 8, 2)
+    real = ragged([4, 1], 4)
+    x = torch.randn(2, 4, 8, generator=draws())
+    assert torch.equal(stack(x, real, torch.zeros(2, 4, dtype=torch.int64)), x * real[..., None])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_cached_stack_equals_the_full_pass(norm):
+    """Prefix first, then one and several tokens at a time; padding anywhere."""
+    torch.manual_seed(0)
+    stack = Stack(2, 16, 4, norm=norm)
+    n, t = 4, 9
+    real = torch.rand(n, t, generator=draws(3)) < 0.7
+    order = (torch.arange(t) - 3).clamp(min=0).expand(n, t)
+    x = torch.randn(n, t, 16, generator=draws())
+    cache, got = Cache(), []
+    for start, end in ((0, 4), (4, 5), (5, 8), (8, 9)):
+        part = slice(start, end)
+        got.append(stack(x[:, part], real[:, part], order[:, part], cache))
+    torch.testing.assert_close(torch.cat(got, 1), stack(x, real, order), atol=1e-5, rtol=0)
 
 
 def test_stack_runs_on_the_meta_device():

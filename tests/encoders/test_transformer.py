@@ -11,8 +11,10 @@ from reference import (
     same_gradients,
     text_look,
 )
+from reference_fusion import copy_gpt2
 
 from sensorium.encoders import transformer
+from sensorium.layers import Cache
 from sensorium.modalities import text as text_modality
 
 LIMIT = dict(atol=1e-5, rtol=0)
@@ -97,6 +99,38 @@ def test_clip_text_states_pooled_and_gradients():
     assert {id(p) for p, _, _ in pairs} == {id(p) for p in ours.parameters()}
 
 
+def gpt2() -> transformers.GPT2Model:
+    config = transformers.GPT2Config(
+        vocab_size=97,
+        n_positions=24,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_inner=96,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        use_cache=False,
+    )
+    model = transformers.GPT2Model(config)
+    randomise(model, spread=0.1)
+    return model
+
+
+def test_gpt2_states_and_gradients():
+    theirs = gpt2()
+    ours, pairs = copy_gpt2(theirs)
+    ids, real = ragged()
+    want = theirs(input_ids=ids, attention_mask=real.long()).last_hidden_state
+    got = ours.encode(ours.embed(text_look(ids, real, "causal")))
+    torch.testing.assert_close(got.tokens[real], want[real], **LIMIT)
+    weight = torch.randn(20, 32, generator=torch.Generator().manual_seed(2))
+    for tokens in (got.tokens, want):
+        (tokens * weight * real[..., None]).sum().backward()
+    same_gradients(pairs)
+    assert {id(p) for p, _, _ in pairs} == {id(p) for p in ours.parameters()}
+
+
 def modality(length: int = 24) -> text_modality.Modality:
     found = text_modality.Modality(text_modality.Spec(length=length, vocabulary=300))
     found.vocabulary = 97
@@ -130,6 +164,40 @@ def test_the_future_changes_nothing_in_a_causal_view(norm):
     # The same change is seen in a full view: the test could fail.
     full = encoder.encode(encoder.embed(text_look(changed, real))).tokens
     assert not torch.allclose(full[:, :10], first[:, :10], atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@torch.no_grad()
+def test_cached_token_by_token_equals_the_full_pass(norm):
+    spec = transformer.Spec(
+        width=32, depth=2, heads=4, norm=norm, final_norm=norm == "pre", embedding_norm=True
+    )
+    encoder = transformer.Encoder(spec, modality())
+    ids, real = ragged()
+    state = encoder.embed(text_look(ids, real, "causal"))
+    want = encoder.encode(state).tokens
+    cache, got = Cache(), []
+    for start, end in ((0, 3), (3, 4), (4, 9), *((at, at + 1) for at in range(9, 20))):
+        new = text_look(ids[:, start:end], real[:, start:end])
+        # The words' own places and orders, as a generator gives them.
+        new.tokens.position.add_(start)
+        new.order.add_(torch.arange(start, end))
+        out = encoder.encode(encoder.embed(new), cache)
+        assert out.pooled is None
+        got.append(out.tokens)
+    torch.testing.assert_close(torch.cat(got, 1), want, **LIMIT)
+
+
+def test_without_blocks_the_states_are_the_embeddings_and_pooled_their_mean():
+    spec = transformer.Spec(width=32, depth=0, heads=4, final_norm=False)
+    encoder = transformer.Encoder(spec, modality())
+    ids, real = ragged()
+    embedded = encoder.embed(text_look(ids, real))
+    state = encoder.encode(embedded)
+    assert torch.equal(state.tokens[real], embedded.tokens[real])
+    assert not state.tokens[~real].any()
+    for row in range(len(ids)):
+        torch.testing.assert_close(state.pooled[row], embedded.tokens[row, real[row]].mean(0))
 
 
 def test_a_seed_repeats_the_weights():

@@ -37,7 +37,7 @@ def pictures(n: int = 3) -> torch.Tensor:
 
 def encoder(**spec) -> vision_transformer.Encoder:
     modality = image.Modality(image.Spec(size=32, patch=8))
-    spec = vision_transformer.Spec(width=32, depth=2, heads=4, **spec)
+    spec = vision_transformer.Spec(width=32, heads=4, **{"depth": 2, **spec})
     return vision_transformer.Encoder(spec, modality)
 
 
@@ -110,6 +110,100 @@ def test_a_dropped_patch_has_no_influence_and_the_rest_keep_their_places():
     torch.testing.assert_close(
         ours.encode(alone).tokens, first.tokens[:, places], atol=1e-5, rtol=0
     )
+
+
+def test_patches_without_a_class_token():
+    """The same weights: what a class token is not there to change, stays."""
+    with_token = encoder(depth=0, pool="mean")
+    ours = encoder(depth=0, pool="mean", class_token=False)
+    weights = with_token.state_dict()
+    weights.pop("class_token")
+    weights["positions.weight"] = weights["positions.weight"][1:]
+    ours.load_state_dict(weights)
+    look = image_look(pictures())
+    embedded, other = ours.embed(look), with_token.embed(look)
+    assert torch.equal(embedded.tokens, other.tokens[:, 1:])
+    assert torch.equal(embedded.position, other.position[:, 1:])
+    assert torch.equal(embedded.real, look.tokens.real)
+    state = ours.encode(embedded)
+    torch.testing.assert_close(state.pooled, state.tokens.mean(1), **LIMIT)
+    with pytest.raises(ValueError, match="class_token is false"):
+        encoder(class_token=False)
+
+
+def test_without_blocks_and_norm_the_states_are_the_embeddings():
+    ours = encoder(depth=0, final_norm=False, class_token=False, pool="mean")
+    real = torch.arange(16) < torch.tensor([16, 3, 9])[:, None]
+    embedded = ours.embed(image_look(pictures(), real))
+    state = ours.encode(embedded)
+    assert torch.equal(state.tokens[real], embedded.tokens[real])
+    assert not state.tokens[~real].any()
+
+
+def test_post_norm_blocks_are_torchs_own():
+    ours = encoder(norm="post", final_norm=False)
+    randomise(ours, spread=0.1)
+    state = ours.embed(image_look(pictures()))
+    want = state.tokens
+    for block in ours.stack.blocks:
+        theirs = torch.nn.TransformerEncoderLayer(
+            32, 4, 128, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True
+        )
+        theirs.load_state_dict(
+            {
+                "self_attn.in_proj_weight": block.attention.qkv.weight,
+                "self_attn.in_proj_bias": block.attention.qkv.bias,
+                "self_attn.out_proj.weight": block.attention.out.weight,
+                "self_attn.out_proj.bias": block.attention.out.bias,
+                "linear1.weight": block.mlp.up.weight,
+                "linear1.bias": block.mlp.up.bias,
+                "linear2.weight": block.mlp.down.weight,
+                "linear2.bias": block.mlp.down.bias,
+                "norm1.weight": block.attention_norm.weight,
+                "norm1.bias": block.attention_norm.bias,
+                "norm2.weight": block.mlp_norm.weight,
+                "norm2.bias": block.mlp_norm.bias,
+            }
+        )
+        want = theirs(want)
+    torch.testing.assert_close(ours.encode(state).tokens, want, **LIMIT)
+
+
+def asked(pool, tokens: torch.Tensor, unseen: torch.Tensor) -> torch.Tensor:
+    """CoCa's pooler (arXiv 2205.01917, section 3.2) by torch's own attention."""
+    theirs = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    own = pool.attention
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": torch.cat([own.q.weight, own.kv.weight]),
+            "in_proj_bias": torch.cat([own.q.bias, own.kv.bias]),
+            "out_proj.weight": own.out.weight,
+            "out_proj.bias": own.out.bias,
+        }
+    )
+    queries = pool.queries.expand(len(tokens), -1, -1)
+    return pool.norm(theirs(queries, tokens, tokens, key_padding_mask=unseen)[0])
+
+
+def test_attentional_pooling_is_cocas_cascade():
+    ours = encoder(queries=5, class_token=False)
+    randomise(ours, spread=0.3)
+    real = torch.arange(16) < torch.tensor([16, 3, 9])[:, None]
+    embedded = ours.embed(image_look(pictures(), real))
+    state = ours.encode(embedded)
+    patches = ours.final_norm(ours.stack(embedded.tokens, real, embedded.order))
+    many, one = ours.pools
+    answers = asked(many, patches, ~real)
+    torch.testing.assert_close(state.tokens, answers, **LIMIT)
+    none_unseen = torch.zeros(3, 5, dtype=torch.bool)
+    torch.testing.assert_close(state.pooled, asked(one, answers, none_unseen)[:, 0], **LIMIT)
+    assert state.tokens.shape == (3, 5, 32)
+    assert state.real.all()
+    assert (state.position == -1).all()
+    assert answers.std(1).mean() > 0.01  # the queries ask different things
+    changed = torch.where(real[..., None], pictures(), 255 - pictures())
+    again = ours.encode(ours.embed(image_look(changed, real)))
+    torch.testing.assert_close(again.tokens, state.tokens, atol=1e-6, rtol=0)
 
 
 def test_mean_pool_leaves_the_class_token_out():

@@ -25,3 +25,11 @@ def test_states_pass_untouched_and_do_not_meet():
     left.tokens.sum().backward()
     assert b.tokens.grad is None
     assert not list(fusion.parameters())
+
+
+def test_rows_are_gathered_and_there_is_no_joint_vector():
+    fusion = Fusion(Spec(), {"image": 4, "text": 4})
+    out = fusion([state(0), state(1)], [torch.tensor([1, 1, 0]), torch.tensor([0, 1, 1])])
+    assert torch.equal(out[0].tokens, state(0).tokens[[1, 1, 0]])
+    assert torch.equal(out[1].tokens, state(1).tokens[[0, 1, 1]])
+    assert fusion.joint(out).shape == (3, fusion.joint_width) == (3, 0)
