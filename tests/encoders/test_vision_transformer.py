@@ -204,6 +204,9 @@ def test_attentional_pooling_is_cocas_cascade():
     changed = torch.where(real[..., None], pictures(), 255 - pictures())
     again = ours.encode(ours.embed(image_look(changed, real)))
     torch.testing.assert_close(again.tokens, state.tokens, atol=1e-6, rtol=0)
+    ours.zero_grad()
+    (state.tokens.sin().sum() + state.pooled.sin().sum()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in ours.parameters())
 
 
 def test_mean_pool_leaves_the_class_token_out():
