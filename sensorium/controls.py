@@ -35,7 +35,7 @@ SHUFFLED, PLAIN = "partner_shuffled", "plain_projections"
 
 def names(recipe: Recipe) -> list[str]:
     """The controls that a run of this recipe trains."""
-    if set(recipe.prepare) != set(recipe.modalities):
+    if recipe.tune is not None or set(recipe.prepare) != set(recipe.modalities):
         return []
     return [SHUFFLED] if recipe.name == PLAIN else [PLAIN, SHUFFLED]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,9 +127,12 @@ def _same_classes(run: Run) -> bool:
     )
 
 
-def begin(run: Run, step: Step) -> Inherited:
+def begin(run: Run, step: Step, say: Callable[[str, str], None] = lambda what, text: None) -> None:
     """A Step with initial weights becomes the one that tuning begins with, in place: weights of
     the source, then what the method trains.
+
+    Args:
+        say: is told what is new and how much trains.
 
     Raises:
         RunError: the copy of the source is missing or damaged.
@@ -136,8 +140,13 @@ def begin(run: Run, step: Step) -> Inherited:
     """
     assert run.recipe.tune is not None
     inherited = inherit(run, step, _source_state(run))
-    adapting.adapt(step, run.recipe.tune, run.recipe.seed, inherited.new)
-    return inherited
+    tune = run.recipe.tune
+    adapting.adapt(step, tune, run.recipe.seed, inherited.new)
+    parts = dict.fromkeys(".".join(name.split(".")[:3]) for name in inherited.new)
+    say("new", ", ".join(parts) or "nothing: every part has the source's weights")
+    own = [p for p in step.parameters() if p.requires_grad]
+    count = sum(p.numel() for p in own)
+    say("method", f"{tune.method} trains {count:,} parameters")
 
 
 def beginning(run: Run) -> Step:

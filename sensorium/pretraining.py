@@ -19,6 +19,8 @@ from sensorium import (
     devices,
     draws,
     files,
+    forgetting,
+    inheriting,
     optimiser,
     reading,
     shelf,
@@ -26,7 +28,7 @@ from sensorium import (
 )
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
-from sensorium.errors import DataError, RecipeError, Stopped, UserError, command, nearest
+from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command, nearest
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
@@ -98,7 +100,7 @@ def pretrain(
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, size, overrides, budget=budget, seed=seed)
     began = time.monotonic()
-    out = Path(out) if out is not None else _fresh(recipe.name)
+    out = Path(out) if out is not None else fresh(recipe.name)
     refuse_used(out)
     needed = (*recipe.modalities, *recipe.targets)
     records = data if isinstance(data, Records) else reading.read(data, fields, train=needed)
@@ -106,6 +108,23 @@ def pretrain(
     for kind, path, options in members(recipe):
         member(kind, path, options)  # a wrong value is told before towers and data are read
     _fetch_towers(recipe, watcher)
+    return carry_out(out, recipe, records, watcher, began, workers, device)
+
+
+def carry_out(
+    out: Path,
+    recipe: Recipe,
+    records: Records,
+    watcher: Watcher,
+    began: float,
+    workers: int = 0,
+    device: str = "cpu",
+) -> Run:
+    """Makes a run of a checked recipe over data that was read: trains, scores, indexes.
+
+    Raises:
+        UserError, Stopped: as `pretrain`.
+    """
     with files.claim(out):
         watcher.say("data", _data_line(records))
         run = Run.create(
@@ -123,7 +142,7 @@ def pretrain(
         with _signals() as stopping:
             try:
                 _train(run, records, watcher, began, stopping)
-            except (DataError, RecipeError):
+            except (DataError, RecipeError, RunError):
                 if not (run.folder / "log.jsonl").exists():  # before any step: nothing to resume
                     run.withdraw()
                 raise
@@ -177,6 +196,9 @@ def _scored(run: Run, stopping: Callable[[], bool]) -> Run:
         _stop_here(run, stopping, "after training, before the scores")
         if not (run.folder / "evaluation" / f"{split}.json").exists():
             run.evaluate(split)
+    if run.recipe.tune is not None:
+        _stop_here(run, stopping, "after the scores, before those of the source")
+        forgetting.compare(run)
     if not run.compares:
         return run
     _stop_here(run, stopping, "after the scores, before the index")
@@ -193,11 +215,15 @@ def _train(
     if not (run.folder / "splits.json").exists():
         records = within(run, records, watcher.say)
         run.remember(records)
+    if run.recipe.tune is not None:
+        inheriting.adopt(run)
     if "fitted" not in run.info:
         run.fit_readers(records)
         run.note(fitted=True)
     columns = _columns(run, records, watcher, stopping)
     own = _fit(run, records, columns, "", began, watcher, stopping)
+    if run.recipe.tune is not None:
+        inheriting.keep(run, own.best_step)
     told = {}
     for name in controls.names(run.recipe):
         progress = _fit(run, records, columns, name, began, watcher, stopping)
@@ -231,7 +257,9 @@ def _fit(
         step = build(recipe, modalities).to(run.device)
     seen = controls.columns_of(control, columns, records, recipe.seed)
     resumed = any((folder / "checkpoints").glob("step-*"))
-    if not resumed:
+    if recipe.tune is not None:
+        inheriting.begin(run, step, watcher.say)
+    elif not resumed:
         start(step, recipe, seen, train_split)
     adam = optimiser.build(step, recipe.optimiser)
     size, seed = recipe.optimiser.batch, recipe.seed
@@ -383,7 +411,8 @@ def _place(name: str) -> str:
     return name if name in shelf.names("datasets") else str(Path(name).expanduser().resolve())
 
 
-def _fresh(name: str) -> Path:
+def fresh(name: str) -> Path:
+    """runs/NAME-1, or the first of these that is not there yet."""
     number = 1
     while (place := Path("runs") / f"{name}-{number}").exists():
         number += 1

@@ -6,6 +6,7 @@ splits.json      record key -> split, as it was when training began
 rejected.jsonl   what was set aside, with reasons
 modalities/      what reading learned from the training split, e.g. text/tokenizer.json
 checkpoints/     the newest and the best step
+source/, kept/   of a fine-tuned run: see `inheriting.py`
 log.jsonl        losses and validation scores
 evaluation/      scores by split, with controls
 index/           vectors for search
@@ -131,7 +132,8 @@ class Run:
         """Deletes what was written before training, for a run that could not begin; no more."""
         for name in ("run.json", "recipe.yaml", "splits.json", "contents.json", "rejected.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "modalities", ignore_errors=True)
+        for name in ("modalities", "source", ".source.tmp"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     # --- what it was trained on ---------------------------------------------------------------
 
@@ -149,7 +151,8 @@ class Run:
         if self._records is None:
             from sensorium import reading
 
-            records = reading.read(self.info["data"], self.info["fields"])
+            needed = (*self.recipe.modalities, *self.recipe.targets)
+            records = reading.read(self.info["data"], self.info["fields"], train=needed)
             splits = read_json(self.folder / "splits.json", "record keys with their splits")
             found = {record.key: record for record in records}
             # In the order in which training began; records that came later are not this run's.
@@ -206,9 +209,11 @@ class Run:
         return self._readers[modality]
 
     def fit_readers(self, records: Records) -> None:
-        """Fits what reading learns (a tokenizer) on the training split, and stores it."""
+        """Fits what reading learns (a tokenizer, classes) on the training split, and stores it; a
+        fine-tuned run keeps the tokenizer of its source."""
         train = [records[at] for at in records.positions("train")]
-        for modality in (*self.recipe.modalities, *self.recipe.targets):
+        tuned = self.recipe.tune is not None
+        for modality in (*([] if tuned else self.recipe.modalities), *self.recipe.targets):
             reader = self.reader(modality)
             reader.modality.fit(train, self.fields[modality])
             for name, data in reader.modality.state().items():
@@ -274,7 +279,9 @@ class Run:
             best = self.best_step
             from sensorium import checkpoint
 
-            found = checkpoint.load(self.folder / "checkpoints", best, self.recipe.hash)
+            kept = self.folder / "kept"  # what fine-tuning made of the checkpoint, where it did
+            place = kept if kept.exists() else self.folder / "checkpoints"
+            found = checkpoint.load(place, best, self.recipe.hash)
             self._step = self.build()
             self._step.load_state_dict(found.state["model"])
             self._step.eval()

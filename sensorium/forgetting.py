@@ -1,0 +1,259 @@
+"""Before and after: what tuning gave on the new task, and what it took from the old one.
+
+Asked of the test split, of the new data and of the source's own: accuracy where a class is told,
+recall@1 both ways where vectors are compared, and each objective's loss. Before is the Step that
+tuning began with (its new head is as drawn) and, on the old data, the source itself. Differences
+are paired by record, those of losses by batch. Stored as `evaluation/before_and_after.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium import files, inheriting
+from sensorium.building import augmented, compared
+from sensorium.errors import UserError
+from sensorium.evaluation import embed, pairs
+from sensorium.loading import gather
+from sensorium.prepare import Column, column
+from sensorium.records import Record
+from sensorium.step import Step, views
+from sensorium.tasks import classification
+from sensorium.tasks._intervals import means, resampled
+
+if TYPE_CHECKING:
+    from sensorium.run import Run
+
+FILE = "before_and_after.json"
+SPLIT = "test"
+# Class names as texts: open_clip's first and plainest template, and the name itself, averaged.
+PROMPTS = ("a photo of a {}", "{}")
+FEWEST = 5  # batches, below which an interval over them would say nothing
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one Step: hits bool [n] with the record of each, or sums float [batches, 2]
+    of a loss and of how many it is the sum."""
+
+    values: NDArray
+    clusters: NDArray[np.int64] | None = None
+
+    @property
+    def mean(self) -> float:
+        if self.clusters is not None:
+            return float(self.values.mean())
+        return float(self.values[:, 0].sum() / max(1.0, self.values[:, 1].sum()))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The whole records of one split and their columns."""
+
+    records: list[Record]
+    columns: dict[str, Column]
+
+
+def compare(run: Run) -> list[dict[str, Any]]:
+    """The table of before and after, as plain data; computed once, then read.
+
+    Each row is {which: new or old, metric, better, split, records, before, tuned (where weights
+    were interpolated), after, difference, difference_interval}, or {which, reason}.
+    """
+    file = run.folder / "evaluation" / FILE
+    if not file.exists():
+        rows = _new(run) + _old(run)
+        file.parent.mkdir(exist_ok=True)
+        files.write_json(file, rows)
+    from sensorium.run import read_json
+
+    rows = read_json(file, "scores before and after", list)
+    if run.info.get("before_and_after") != rows:
+        run.note(before_and_after=rows)
+    return rows
+
+
+def _new(run: Run) -> list[dict[str, Any]]:
+    steps = {"before": inheriting.beginning(run)} | _after(run)
+    given = asked(run)
+    rows = _rows(run, given, steps, "new")
+    told = zero_shot(run, given)
+    for row in rows:
+        if row["metric"] == "accuracy":
+            row["zero_shot"] = told
+    return rows
+
+
+def _after(run: Run) -> dict[str, Step]:
+    """The Step that is used and, where its weights are interpolated, the one as tuned."""
+    assert run.recipe.tune is not None
+    if run.recipe.tune.interpolate is None:
+        return {"after": run.step}
+    return {"tuned": inheriting.tuned(run, run.best_step), "after": run.step}
+
+
+def _old(run: Run) -> list[dict[str, Any]]:
+    source = inheriting.source_of(run)
+    try:
+        given = asked(source)
+    except UserError as error:
+        why = "; ".join(error.lines)
+        return [{"which": "old", "reason": f"the source's data cannot be asked: {why}"}]
+    steps = {"before": source.step}
+    steps |= {name: inheriting.old_with(run, step) for name, step in _after(run).items()}
+    rows = _rows(source, given, steps, "old")
+    if source.missing:
+        for row in rows:
+            row["missing_records"] = len(source.missing)
+    return rows
+
+
+def asked(run: Run) -> Asked:
+    """What is asked of a run: the records of its test split that have everything it reads.
+
+    Raises:
+        DataError: its data is gone or cannot be read.
+        UserError: fewer than two such records.
+    """
+    records = run.records()
+    chosen = [records[at] for at in records.positions(SPLIT)]
+    columns = {
+        name: column(run.reader(kind), chosen, field)[0]
+        for name, (kind, field) in run.columns.items()
+    }
+    whole = [at for at in range(len(chosen)) if all(c.index[at] for c in columns.values())]
+    if len(whole) < 2:
+        raise UserError(
+            file=run.folder,
+            field=f"split {SPLIT}",
+            expected="at least 2 whole records",
+            found=str(len(whole)),
+        )
+    return Asked([chosen[at] for at in whole], {name: c.part(whole) for name, c in columns.items()})
+
+
+def _rows(run: Run, given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, Any]]:
+    found = {name: measure(run, given, step) for name, step in steps.items()}
+    rows = []
+    for metric, after in found["after"].items():
+        before = found["before"][metric]
+        loss = after.clusters is None
+        key = (run.recipe.seed, "before and after", which, metric)
+        row: dict[str, Any] = {
+            "which": which,
+            "metric": metric,
+            "better": "lower" if loss else "higher",
+            "split": SPLIT,
+            "records": len(given.records),
+            **{name: measured[metric].mean for name, measured in found.items()},
+        }
+        if after.clusters is None:
+            both = np.concatenate([after.values, before.values], axis=1)
+            few = len(both) < FEWEST
+            row["difference"] = after.mean - before.mean
+            row["difference_interval"] = None if few else resampled(both, _difference, key)
+        else:
+            told = means(after.values, {"before": before.values}, after.clusters, key)
+            beside = told["controls"]["before"]
+            row["difference"] = beside["difference"]
+            row["difference_interval"] = beside["difference_interval"]
+            row["before_interval"], row["after_interval"] = beside["interval"], told["interval"]
+        rows.append(row)
+    return rows
+
+
+def _difference(sums: NDArray) -> NDArray:
+    first, second = sums[:, :2], sums[:, 2:]
+    return first[:, 0] / np.maximum(first[:, 1], 1) - second[:, 0] / np.maximum(second[:, 1], 1)
+
+
+def measure(run: Run, given: Asked, step: Step) -> dict[str, Measured]:
+    """All metrics that a Step of the run's recipe has on some records: metric -> measured."""
+    found: dict[str, Measured] = {}
+    step.eval()
+    sums, logits = _passes(run, given, step)
+    owners = np.arange(len(given.records))
+    if logits is not None:
+        truth = _truth(run, given)
+        hits = classification.answers(logits, truth).rank <= 1
+        found["accuracy"] = Measured(hits, owners)
+    if {"image", "text"} <= set(compared(step)):
+        vectors = {
+            name: embed(step, run.recipe, run.reader(name), given.columns[name], run.device)
+            for name in ("image", "text")
+        }
+        for asks, pool in (("text", "image"), ("image", "text")):
+            problem = pairs(given.columns[asks], given.columns[pool])
+            hits = problem.rank(vectors[asks], vectors[pool]).ranks <= 1
+            found[f"{asks} to {pool}, recall@1"] = Measured(hits, problem.left_owner)
+    for name, values in sums.items():
+        found[f"{name} loss"] = Measured(values)
+    return found
+
+
+@torch.no_grad()
+def _passes(
+    run: Run, given: Asked, step: Step
+) -> tuple[dict[str, NDArray[np.float64]], NDArray | None]:
+    """Each objective's sums [batches, 2] and, of a classification, the logits [n, classes]."""
+    recipe, looked = run.recipe, views(step.objectives)
+    sums: dict[str, list[tuple[float, float]]] = {}
+    logits: list[torch.Tensor] = []
+    n, size = len(given.records), recipe.optimiser.batch
+    for start in range(0, n, size):
+        rows = range(start, min(start + size, n))
+        items: dict[str, list[int | None]] = {
+            name: [made.index[at][0] for at in rows] for name, made in given.columns.items()
+        }
+        some = [given.records[at] for at in rows]
+        rngs = [(recipe.seed, "before and after", record.key) for record in some]
+        batch = gather(
+            some, given.columns, run.modalities, items, rngs, augmented(recipe), looked
+        ).to(run.device)
+        outcome = step(batch)
+        for name, loss in outcome.losses.items():
+            sums.setdefault(name, []).append((float(loss.sum), float(loss.count)))
+        if "classification" in outcome.answers:
+            objective = step.objectives["classification"]
+            logits.append(objective.logits(outcome.answers["classification"], batch).cpu())
+    made = {name: np.array(values) for name, values in sums.items()}
+    return made, torch.cat(logits).numpy() if logits else None
+
+
+def _truth(run: Run, given: Asked) -> NDArray[np.int64]:
+    """The class of each record, int64 [n]; -1 for one that training lacked."""
+    label, items = run.reader("label").modality, given.columns["label"]
+    return np.array([label.index(items.items[index[0]]) for index in items.index], np.int64)
+
+
+def zero_shot(run: Run, given: Asked) -> dict[str, Any]:
+    """Accuracy of the source without any tuning: the class whose name, as a text, is nearest to the
+    picture. {value, interval, prompts}, or {value: null, reason}.
+
+    A class's vector is the mean of its `PROMPTS`' vectors (mlfoundations/open_clip
+    `src/open_clip/zero_shot_classifier.py`).
+    """
+    source = inheriting.source_of(run)
+    if "image" not in run.recipe.modalities or "text" in run.recipe.modalities:
+        return {"value": None, "reason": "not asked of pictures alone"}
+    if not source.compares:
+        return {"value": None, "reason": "the source compares no pictures with texts"}
+    names = run.reader("label").modality.classes
+    texts = np.stack(
+        [
+            np.mean([source.vector("text", p.format(name), name) for p in PROMPTS], axis=0)
+            for name in names
+        ]
+    )
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True).clip(1e-12)
+    pictures = embed(
+        source.step, source.recipe, source.reader("image"), given.columns["image"], run.device
+    )
+    hits = classification.answers(pictures @ texts.T, _truth(run, given)).rank <= 1
+    told = means(hits, {}, np.arange(len(hits)), (run.recipe.seed, "zero-shot"), shares=True)
+    return {"value": told["value"], "interval": told["interval"], "prompts": list(PROMPTS)}
