@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import controls, draws, files
+from sensorium import controls, draws, files, scoring
 from sensorium.building import views
 from sensorium.errors import RunError
 from sensorium.loading import gather
@@ -108,12 +108,31 @@ def _owners(column: Column) -> NDArray[np.int64]:
 def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     """All scores of a run on one split, as plain data; also written to evaluation/SPLIT.json.
 
-    Each is {task, direction, metric, value, interval, protocol, controls}; a control is {value,
-    interval, difference, difference_interval}, or {value: null, reason}; chance is exact.
+    Each is {task, direction, metric, better, value, interval, protocol, controls}; a control is
+    {value, interval, difference, difference_interval}, or {value: null, reason}; chance is exact.
+    `better` is higher or lower. What the run is best known for comes first.
 
     Raises:
         RunError: the split is too small to ask anything of it.
     """
+    found = _retrieval(run, split) if run.compares else []
+    told = scoring.scores(run, split)
+    first = [score for score in told if score["task"] == "classification"]
+    scores = first + found + [score for score in told if score["task"] != "classification"]
+    if not scores:
+        raise RunError(
+            file=run.folder,
+            field=f"split {split}",
+            expected="records that the run's objectives can be asked about",
+            found="none",
+        )
+    (run.folder / "evaluation").mkdir(exist_ok=True)
+    files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
+    return scores
+
+
+def _retrieval(run: Run, split: str) -> list[dict[str, Any]]:
+    """Words find pictures and pictures words, over all whole records of a split."""
     records = run.records()
     asked = [records[at] for at in records.positions(split)]
     columns = {name: run.column(name, asked) for name in ("image", "text")}
@@ -143,8 +162,6 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     scores = []
     for way, problem in problems.items():
         scores += _scores(run, split, *way, problem.left_owner, ranks[way])
-    (run.folder / "evaluation").mkdir(exist_ok=True)
-    files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores
 
 
@@ -242,6 +259,7 @@ def _scores(
                 "task": "retrieval",
                 "direction": f"{query}_to_{pool}",
                 "metric": f"recall@{k}",
+                "better": "higher",
                 "value": found.recall(k),
                 "interval": list(retrieval.wilson(found.recall(k), n)),
                 "protocol": protocol,

@@ -1,0 +1,401 @@
+"""Which tasks fit a run, and what its model answers to them; `tasks` turns answers into scores.
+
+Every objective has a task: words that are predicted, pairs that are matched, classes that are told,
+and for any other its loss. Comparing pictures with texts is retrieval, in `evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium import draws
+from sensorium.asking import Asked, Partners, stand_in
+from sensorium.errors import UserError
+from sensorium.nodes import Fuse, Read
+from sensorium.step import Step
+from sensorium.step import views as views_of
+from sensorium.tasks import captioning, classification, loss, matching, prediction
+from sensorium.views import View, look
+
+if TYPE_CHECKING:
+    from sensorium.run import Run
+
+_BATCH = 64
+_WORDS = 32  # records whose logits over a vocabulary are in memory at once
+_COUNTED = 20_000  # training records whose words are counted
+WRITTEN = 200  # records that captions are written for
+Change = Mapping[str, Partners | None]
+
+
+def scores(run: Run, split: str) -> list[dict[str, Any]]:
+    """The scores of all tasks that fit a run but retrieval, in the order that people care for."""
+    was = run.step.training
+    run.step.eval()
+    made: dict[str, list[dict[str, Any]]] = {name: [] for name in _ORDER}
+    for name, objective in run.step.objectives.items():
+        task, ask = _TASKS.get(objective.spec.use, ("loss", _loss))
+        if task == "loss" and _retrieves(objective):
+            continue
+        made[task] += ask(run, split, name)
+    if written := writer(run):
+        made["captioning"] = _captioning(run, split, written)
+    run.step.train(was)
+    return [score for found in made.values() for score in found]
+
+
+def _retrieves(objective: Any) -> bool:
+    """Whether it compares pictures with texts, so that retrieval scores it."""
+    reads = [node for node in objective.needs().values() if node.give == "vector"]
+    return {"image", "text"} <= {node.view.modality for node in reads if not node.view.variant}
+
+
+def _others(run: Run, modality: str) -> list[str]:
+    return [name for name in run.recipe.modalities if name != modality]
+
+
+def _swapped(run: Run, asked: Asked, names: list[str], among: list[str]) -> Change:
+    """Other records' items for some modalities; a record that nobody differs from keeps its own."""
+    found = asked.strangers(among)
+    found = np.where(found < 0, np.arange(len(asked)), found)
+    return dict.fromkeys(names, found)
+
+
+def _alone(run: Run, kept: str) -> Change:
+    """All modalities but one absent."""
+    return dict.fromkeys(_others(run, kept))
+
+
+def _no_stand_in(run: Run, kept: str) -> str | None:
+    """Why one modality cannot be asked alone, if it cannot."""
+    for name in _others(run, kept):
+        if not stand_in(run.step, name):
+            return f"this model has nothing to put in the place of an absent {name}"
+    return None
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+def predicts(run: Run, name: str) -> Read:
+    """What an objective reads to predict words."""
+    return run.step.objectives[name].needs()["logits"]
+
+
+def guesses(
+    run: Run, asked: Asked, read: Read, change: Change | None = None, rows: Any = None
+) -> prediction.Guesses:
+    """What the model guesses at every place that a view asks for."""
+    parts = []
+    for places, batch in asked.batches([read.view], _WORDS, change, rows):
+        seen = look(read.view, batch)
+        assert seen.truth is not None, "a view of words that predicts knows the truth"
+        owner = torch.as_tensor(places, device=seen.truth.device)[seen.owner]
+        logits = run.step.read(read, batch)
+        pieces = range(0, max(len(logits), 1), 256)  # in float64, so some places at a time
+        parts += [
+            prediction.guesses(logits[a : a + 256], seen.truth[a : a + 256], owner[a : a + 256])
+            for a in pieces
+        ]
+    return prediction.joined(parts)
+
+
+def _prediction(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+    read = predicts(run, name)
+    modality = read.view.modality
+    meets = isinstance(read.of, Fuse)
+    needed = list(run.recipe.modalities) if meets else [modality]
+    asked = Asked.over(run, split, needed)
+    own = guesses(run, asked, read)
+    if not len(own.nats):
+        return []
+    beside: dict[str, prediction.Guesses | str] = {}
+    if meets:
+        swapped = _swapped(run, asked, _others(run, modality), needed)
+        beside["partner_shuffled"] = guesses(run, asked, read, swapped)
+        beside[f"{modality}_alone"] = _no_stand_in(run, modality) or guesses(
+            run, asked, read, _alone(run, modality)
+        )
+    vocabulary = run.modalities[modality].vocabulary
+    counts, counted = _frequencies(run, read.view, vocabulary)
+    beside["unigram"] = prediction.unigram(counts, own)
+    protocol = asked.protocol | {
+        "objective": name,
+        "unigram": f"fitted on {counted:,} training records, one added to each count",
+    }
+    if meets:
+        protocol["partner_shuffled"] = f"the {' and '.join(_others(run, modality))} of another"
+    key = (run.recipe.seed, "bootstrap", split, name)
+    return prediction.scores(own, beside, vocabulary, name, protocol, key)
+
+
+def _frequencies(run: Run, view: View, vocabulary: int) -> tuple[NDArray[np.int64], int]:
+    """How often each entry is to be predicted in training, int64 [V], and of how many records."""
+    asked = Asked.over(run, "train", [view.modality], _COUNTED)
+    counts = np.zeros(vocabulary, np.int64)
+    for _, batch in asked.batches([view], 256):
+        truth = look(view, batch).truth
+        assert truth is not None
+        counts += np.bincount(truth.cpu().numpy(), minlength=vocabulary)
+    return counts, len(asked)
+
+
+# --- pairs -------------------------------------------------------------------------------------
+
+
+def match_logits(
+    run: Run, asked: Asked, name: str, change: Change | None = None, rows: Any = None
+) -> NDArray[np.float64]:
+    """How much rather each pair is a match than not: log odds, float64 [rows]."""
+    objective = run.step.objectives[name]
+    read = Read(objective.given.fuse(), "joint")
+    found = []
+    for _, batch in asked.batches([], _BATCH, change, rows):
+        with torch.no_grad():
+            logits = objective.head(run.step.read(read, batch)).double()
+        rest = [at for at in range(logits.shape[1]) if at != _MATCH]
+        found.append((logits[:, _MATCH] - logits[:, rest].logsumexp(1)).cpu().numpy())
+    return np.concatenate(found)
+
+
+_MATCH = 0  # the class of a right pair, as objectives/matching.py numbers them
+
+
+def _matching(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+    pair = run.step.objectives[name].spec.between
+    asked = Asked.over(run, split, list(run.recipe.modalities))
+    random = asked.strangers(pair)
+    hard = _nearest(run, asked)
+    made = []
+    for given, sought in (pair[::-1], pair):
+        direction = f"{given}_to_{sought}"
+        for metric, wrong in (("forced choice", random), ("forced choice, hard", hard.get(sought))):
+            if wrong is None or not (wrong >= 0).any():
+                continue
+            made.append(_choice(run, asked, name, direction, metric, wrong))
+    return made
+
+
+def _choice(
+    run: Run, asked: Asked, name: str, direction: str, metric: str, wrong: Partners
+) -> dict[str, Any]:
+    """One direction: the given modality stays, the sought one is the own or a wrong one."""
+    given, _, sought = direction.partition("_to_")
+    rows = np.flatnonzero(wrong >= 0)
+    swap = {sought: np.where(wrong < 0, 0, wrong)}
+
+    def choice(also: Change) -> matching.Choice:
+        own = match_logits(run, asked, name, also, rows)
+        return own, match_logits(run, asked, name, {**also, **swap}, rows)
+
+    alone = f"{sought}_alone"
+    reason = _no_stand_in(run, sought)
+    beside: dict[str, matching.Choice | str] = {alone: reason or choice(_alone(run, sought))}
+    if run.compares:
+        beside["vectors"] = _cosines(run, asked, given, sought, rows, wrong)
+    drawn = "the nearest by the run's vectors" if "hard" in metric else "drawn by key"
+    protocol = asked.protocol | {
+        "objective": name,
+        "wrong_partner": f"{drawn}, of those that share no content with the record",
+        alone: f"the {given} is absent on both sides",
+    }
+    key = (run.recipe.seed, "bootstrap", asked.split, name)
+    return matching.score(choice({}), beside, direction, metric, protocol, key)
+
+
+def _vectors(run: Run, asked: Asked) -> dict[str, NDArray]:
+    """The vector of each record's first item: modality -> float32 [n, e]."""
+    told = {}
+    for name in ("image", "text"):
+        made = asked.columns[name]
+        told[name] = run.embed(name, made)[[items[0] for items in made.index]]
+    return told
+
+
+def _nearest(run: Run, asked: Asked) -> dict[str, Partners]:
+    """Sought modality -> for each record the wrong one that its own vectors take for right."""
+    if not run.compares:
+        return {}
+    from sensorium.evaluation import pairs
+
+    vectors, n = _vectors(run, asked), len(asked)
+    first = {name: [items[0] for items in asked.columns[name].index] for name in vectors}
+    found = {}
+    for given, sought in (("text", "image"), ("image", "text")):
+        problem = pairs(asked.columns[given], asked.columns[sought])
+        near = np.full(n, -1)
+        for at in range(n):
+            right = problem.right(range(first[given][at], first[given][at] + 1))[0][first[sought]]
+            likeness = np.where(right, -np.inf, vectors[sought] @ vectors[given][at])
+            if np.isfinite(likeness).any():
+                near[at] = int(likeness.argmax())
+        found[sought] = near
+    return found
+
+
+def _cosines(
+    run: Run, asked: Asked, given: str, sought: str, rows: NDArray, wrong: Partners
+) -> matching.Choice:
+    vectors = _vectors(run, asked)
+    mine, own, other = vectors[given][rows], vectors[sought][rows], vectors[sought][wrong[rows]]
+    return (mine * own).sum(axis=1), (mine * other).sum(axis=1)
+
+
+# --- classes -----------------------------------------------------------------------------------
+
+
+def class_logits(
+    run: Run, asked: Asked, name: str, change: Change | None = None, rows: Any = None
+) -> NDArray[np.float64]:
+    """What each record may be, by one objective: float64 [rows, K]."""
+    objective = run.step.objectives[name]
+    found = []
+    for _, batch in asked.batches([], _BATCH, change, rows):
+        with torch.no_grad():
+            got = {what: run.step.read(node, batch) for what, node in objective.needs().items()}
+            found.append(objective.logits(got, batch).double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def truth_of(run: Run, asked: Asked, target: str) -> NDArray[np.int64]:
+    """The class of each record, int64 [n]; -1 for one that training lacked."""
+    made, about = asked.columns[target], run.modalities[target]
+    return np.array([about.index(made.items[items[0]]) for items in made.index], np.int64)
+
+
+def _classification(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+    objective = run.step.objectives[name]
+    target, of = objective.spec.target, list(objective.of)
+    needed = [*(of if not objective.joint else run.recipe.modalities), target]
+    asked = Asked.over(run, split, needed)
+    truth = truth_of(run, asked, target)
+
+    def told(change: Change) -> classification.Answers:
+        return classification.answers(class_logits(run, asked, name, change), truth)
+
+    beside: dict[str, classification.Answers | str] = {}
+    if len(of) > 1:
+        # Another record's item of the first modality (the picture), the rest its own.
+        beside["partner_shuffled"] = told(_swapped(run, asked, of[:1], of[:1]))
+        for kept in of:
+            # Side by side, what is absent counts as zero; fused, something must stand there.
+            reason = _no_stand_in(run, kept) if objective.joint else None
+            beside[f"{kept}_alone"] = reason or told({x: None for x in of if x != kept})
+    trained = Asked.over(run, "train", [target], None)
+    classes = len(run.modalities[target].classes)
+    counts = np.bincount(truth_of(run, trained, target), minlength=classes)
+    beside["majority"] = classification.frequent(counts, truth)
+    protocol = asked.protocol | {
+        "objective": name,
+        "majority": f"the most frequent class of {len(trained):,} training records; nats by their "
+        "frequencies, one added to each",
+    }
+    if len(of) > 1:
+        protocol["partner_shuffled"] = f"the {of[0]} of another record"
+    key = (run.recipe.seed, "bootstrap", split, name)
+    return classification.scores(own=told({}), others=beside, classes=classes, direction=target,
+                                 protocol=protocol, key=key)  # fmt: skip
+
+
+# --- captions ----------------------------------------------------------------------------------
+
+
+def writer(run: Run) -> Read | None:
+    """What a run writes captions of pictures with, or None."""
+    from sensorium.writing import writes
+
+    read = writes(run.step)
+    pictured = read is not None and isinstance(read.of, Fuse) and "image" in run.recipe.modalities
+    return read if pictured else None
+
+
+def _captioning(run: Run, split: str, read: Read) -> list[dict[str, Any]]:
+    from sensorium import writing
+
+    asked = Asked.over(run, split, ["image", "text"], WRITTEN)
+    pictures, texts = asked.columns["image"], asked.columns["text"]
+    told: list[str] = []
+    for start in range(0, len(asked), _WORDS):
+        some = pictures.index[start : start + _WORDS]
+        found = writing.write(run, read, [pictures.items[items[0]] for items in some])
+        told += [one["caption"] for one in found]
+    references = [[str(texts.items[item]) for item in items] for items in texts.index]
+    trained = Asked.over(run, "train", ["image", "text"], _COUNTED)
+    known = [str(text) for text in trained.columns["text"].items]
+    strangers = asked.strangers(["image", "text"])
+    strangers = np.where(strangers < 0, np.arange(len(asked)), strangers)
+    beside: dict[str, list[str] | str] = {
+        "retrieved": _retrieved(run, asked, trained, known),
+        "constant": [captioning.constant(known)] * len(asked),
+        "partner_shuffled": [told[at] for at in strangers],
+    }
+    protocol = asked.protocol | {
+        "written": f"beam search, {writing.WIDTH} beams",
+        "retrieved": f"the caption of {len(known):,} in training that its vectors find nearest",
+        "constant": f"the most frequent of {len(known):,} training captions",
+        "partner_shuffled": "the caption that was written for another record",
+    }
+    key = (run.recipe.seed, "bootstrap", split, "captions")
+    return captioning.scores(told, references, beside, protocol, key)
+
+
+def _retrieved(run: Run, asked: Asked, trained: Asked, known: list[str]) -> list[str] | str:
+    """The training caption nearest to each picture, where vectors are compared."""
+    if not run.compares:
+        return "the run compares no vectors"
+    pictures = _vectors(run, asked)["image"]
+    texts = run.embed("text", trained.columns["text"])
+    return [known[int(at)] for at in (pictures @ texts.T).argmax(axis=1)]
+
+
+# --- any other ---------------------------------------------------------------------------------
+
+
+def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+    try:
+        asked = Asked.over(run, split, list(run.columns))
+    except UserError:  # e.g. no record of the split has the second text
+        return []
+    size = max(2, min(run.recipe.optimiser.batch, len(asked) // loss.FEWEST))
+    rows = draws.order(len(asked), run.recipe.seed, "loss", split)
+    rows = rows[: len(rows) // size * size]  # no short batch: its loss would be another
+    own, luck = _sums(run, run.step, asked, name, size, rows)
+    other, other_luck = _sums(run, run.build().eval(), asked, name, size, rows)
+    level = abs(other_luck - luck) < 0.01 * max(abs(luck), 1e-9)
+    untrained = other if level else "untrained, it is asked something easier: nothing is queued"
+    protocol = asked.protocol | {
+        "objective": name,
+        "batch": size,
+        "untrained": "the same model with its initial weights",
+    }
+    key = (run.recipe.seed, "bootstrap", split, name)
+    return [loss.score(own, {"untrained": untrained}, luck, name, protocol, key)]
+
+
+def _sums(
+    run: Run, step: Step, asked: Asked, name: str, size: int, rows: NDArray
+) -> tuple[loss.Sums, float]:
+    """An objective's sums over batches, and its mean without skill."""
+    sums, luck = [], 0.0
+    for _, batch in asked.batches(views_of(step.objectives), size, rows=rows.tolist()):
+        with torch.no_grad():
+            found = step(batch).losses[name]
+        sums.append([float(found.sum), float(found.count)])
+        luck += float(found.chance * found.count)
+    table = np.array(sums)
+    return table, luck / max(float(table[:, 1].sum()), 1.0)
+
+
+_TASKS: dict[str, tuple[str, Callable[[Any, str, str], list[dict[str, Any]]]]] = {
+    "masked_tokens": ("prediction", _prediction),
+    "generation": ("prediction", _prediction),
+    "matching": ("matching", _matching),
+    "classification": ("classification", _classification),
+}
+# The first of these that a run has is what its report says first; retrieval comes before all but
+# classes, for whoever names classes wants them told.
+_ORDER = ("classification", "captioning", "matching", "prediction", "loss")
