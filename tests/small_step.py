@@ -66,13 +66,16 @@ def batch(names, step=None, lacking=None, drawn: int = 0, progress: float = 1.0)
         at: [draws.generator(x, at) for x in names] for at in ("text", "text#1", "image", "1", "2")
     }
     kinds = [x % KINDS for x in names]
-    tokens = {
-        ("text", 0): collate([_text(k, r, False) for k, r in zip(kinds, rngs["text"], strict=True)], 6),
-        ("text", 1): collate([_text(k, r, True) for k, r in zip(kinds, rngs["text#1"], strict=True)], 6),
-        ("image", 0): collate([_picture(k, r) for k, r in zip(kinds, rngs["image"], strict=True)]),
-        ("image", 1): collate([_picture(k, r) for k, r in zip(kinds, rngs["1"], strict=True)]),
-        ("image", 2): collate([_picture(k, r) for k, r in zip(kinds, rngs["2"], strict=True)]),
-    }  # fmt: skip
+    told = {
+        at: [_text(k, rng, at != "text") for k, rng in zip(kinds, rngs[at], strict=True)]
+        for at in ("text", "text#1")
+    }
+    shown = {
+        at: [_picture(k, rng) for k, rng in zip(kinds, rngs[at], strict=True)]
+        for at in ("image", "1", "2")
+    }
+    tokens = {("text", at): collate(told[name], 6) for at, name in enumerate(told)}
+    tokens |= {("image", at): collate(shown[name]) for at, name in enumerate(shown)}
     lacking = lacking or {}
     own = torch.tensor(names)
     made = Batch(
@@ -111,8 +114,14 @@ def objective(offered: Given, **content):
     return module.Objective(spec, offered)
 
 
-def small(*contents, fusion="merge_attention", modalities=("image", "text"), seed=0,
-          momentum: float | None = None, width=32, vocabulary_bias=True) -> Step:  # fmt: skip
+def small(
+    *contents,
+    fusion="merge_attention",
+    modalities=("image", "text"),
+    seed=0,
+    momentum: float | None = None,
+    width=32,
+) -> Step:
     """A Step of one-layer encoders, one layer of fusion and the objectives of some options."""
     torch.manual_seed(seed)
     size = dict(width=width, depth=1, heads=2)
@@ -123,7 +132,7 @@ def small(*contents, fusion="merge_attention", modalities=("image", "text"), see
     encoders = {name: encoders[name] for name in modalities}
     module = shelf.load("fusion", fusion)
     options = {} if fusion == "none" else dict(depth=1, heads=2)
-    met = module.Fusion(module.Spec(**options), {name: width for name in encoders})
+    met = module.Fusion(module.Spec(**options), dict.fromkeys(encoders, width))
     offered = given(met, encoders)
     objectives = {str(at): objective(offered, **content) for at, content in enumerate(contents)}
     reads = [node for node in plan(objectives) if isinstance(node, Read)]

@@ -134,7 +134,7 @@ def test_what_is_absent_has_no_influence(step):
 
 def test_nothing_present_is_a_finite_zero_with_a_graph(step):
     names = tuple(range(N))
-    made = batch(names, step, lacking={x: names for x in ("text", "text#1", "image")})
+    made = batch(names, step, lacking=dict.fromkeys(("text", "text#1", "image"), names))
     outcome = step(made)
     assert outcome.losses["0"].count == 0
     assert outcome.total.item() == 0
