@@ -25,8 +25,8 @@ SMALL = [
     "fusion.heads=2",
     "space=8",
 ]
-# The last merges both modalities in one stack, where only the text's rank hides it from the picture.
-WRITERS = ("coca", "simvlm", "gpt", "simvlm objectives=[{use: generation}]")
+# In the last, one stack merges both, and the rank of the text hides it from the picture.
+WRITERS = ("coca", "simvlm", "gpt", "simvlm objectives=[{use: generation, rank: 1}]")
 TEXTS = ["a red circle", "two green squares on a table", "blue", "a small yellow cross"]
 
 
