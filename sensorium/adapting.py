@@ -110,7 +110,8 @@ def _update(model: nn.Module, frozen: list[nn.Module], rank: int, seed: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.integer(seed, "lora"))
         for linear in found:
-            update = Update(*linear.weight.shape, rank).to(linear.weight.device)
+            rows, columns = linear.weight.shape
+            update = Update(rows, columns, rank).to(linear.weight.device)
             parametrize.register_parametrization(linear, "weight", update)
 
 

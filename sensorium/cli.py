@@ -7,15 +7,28 @@ Exit codes: 0 well; 1 warnings (doctor) or a bug (with a traceback); 2 a mistake
 from __future__ import annotations
 
 import io
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__
+from sensorium import __version__, commands_task
 from sensorium.errors import UserError
+from sensorium.options import (
+    Data,
+    Device,
+    Fields,
+    Json,
+    Out,
+    RunDir,
+    Shelf,
+    add_shelves,
+    consoles,
+    fields_of,
+    print_json,
+    settings,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -32,21 +45,6 @@ cache_app = typer.Typer(no_args_is_help=True, help="Towers, data sets and featur
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 
-_settings = {"quiet": False, "verbose": False}
-
-Out = Annotated[Path | None, typer.Option(help="Directory of the run, new or empty.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
-Fields = Annotated[
-    list[str] | None, typer.Option("--field", help="Overrule a type: photo=image. Repeat.")
-]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A data set's name, a folder, a table, tars.")
-]
-Shelf = Annotated[
-    list[str] | None, typer.Option("--shelf", help="A package with shelves of your own. Repeat.")
-]
 _DATA_HELP = "CSV, TSV, Parquet, JSONL, COCO JSON, WebDataset, or a folder of pictures and texts"
 
 
@@ -66,37 +64,7 @@ def _main(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Results only.")] = False,
 ) -> None:
-    _settings.update(quiet=quiet, verbose=verbose)
-
-
-def _consoles():
-    from sensorium.terminal import consoles
-
-    return consoles(_settings["quiet"])
-
-
-def _print_json(value: Any) -> None:
-    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    print(json_module.dumps(value, ensure_ascii=not unicode, indent=1))
-
-
-def _fields(given: list[str] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    fields = {}
-    for text in given:
-        name, sign, kind = text.partition("=")
-        if not (sign and name and kind):
-            raise UserError("--field", expected="FIELD=MODALITY, e.g. photo=image", found=text)
-        fields[name] = kind
-    return fields
-
-
-def _shelves(packages: list[str] | None) -> None:
-    from sensorium import shelf
-
-    for package in packages or []:
-        shelf.add_package(package)
+    settings.update(quiet=quiet, verbose=verbose)
 
 
 @app.command()
@@ -111,7 +79,7 @@ def demo(
     devices.check(device)
     from sensorium.demo import run_demo
 
-    console, err = _consoles()
+    console, err = consoles()
     run_demo(out, seed, device, console, err)
 
 
@@ -125,10 +93,10 @@ def doctor(
     """Examine a data set: counts, damage, duplicates, leaks between splits, what to expect."""
     from sensorium.doctor import examine, show
 
-    console, _ = _consoles()
-    diagnosis = examine(data, _fields(fields), recipe)
+    console, _ = consoles()
+    diagnosis = examine(data, fields_of(fields), recipe)
     if json:
-        _print_json(diagnosis.to_json())
+        print_json(diagnosis.to_json())
     else:
         show(diagnosis, console)
     raise typer.Exit(diagnosis.exit_code)
@@ -153,7 +121,7 @@ def pretrain(
     shelf: Shelf = None,
 ) -> None:
     """Train a model on paired data and score it beside its controls."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium import recipe as recipes
 
     # Mistakes in the recipe, the run directory and the data are answered before torch loads.
@@ -165,11 +133,12 @@ def pretrain(
 
     if out is not None:
         refuse_used(out)
-    records = reading.read(data, _fields(fields))
+    needed = (*chosen.modalities, *chosen.targets)
+    records = reading.read(data, fields_of(fields), train=needed)
     from sensorium.pretraining import pretrain as train
     from sensorium.terminal import Teller
 
-    console, err = _consoles()
+    console, err = consoles()
     teller = Teller(err)
     run = train(records, chosen, out=out, workers=workers, device=device, watcher=teller)
     _finish(run, console, teller)
@@ -182,14 +151,14 @@ def resume(
     shelf: Shelf = None,
 ) -> None:
     """Continue an interrupted run, bit for bit as if it had not stopped."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium.run import Run
 
     Run.open(run, device or "cpu")
     from sensorium.pretraining import resume as go_on
     from sensorium.terminal import Teller
 
-    console, err = _consoles()
+    console, err = consoles()
     teller = Teller(err)
     _finish(go_on(run, teller, device), console, teller)
 
@@ -200,15 +169,19 @@ def _finish(run, console, teller) -> None:
     from sensorium.terminal import rail, score_lines, search_command, verdict_lines
 
     place = run.folder / "index"
-    rows = store.read_facts(place / str(store.current(place)))["rows"]
-    held = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-    teller.say("index", f"{sum(rows.values()):,} rows: {held}")
+    if run.compares:
+        rows = store.read_facts(place / str(store.current(place)))["rows"]
+        held = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+        teller.say("index", f"{sum(rows.values()):,} rows: {held}")
     page = run.report()
     scores = run.scores()
     for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
     console.print(rail("report", str(page)))
     console.print(rail("try", search_command(run.folder, run.example())))
+
+
+commands_task.register(app)
 
 
 @app.command()
@@ -220,19 +193,19 @@ def evaluate(
     shelf: Shelf = None,
 ) -> None:
     """Retrieval both ways, with interval, protocol and controls."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium.run import Run
 
     opened = Run.open(run, device)
     scores = opened.evaluate(split)
     if json:
-        _print_json(scores)
+        print_json(scores)
         return
     from rich.markup import escape
 
     from sensorium.terminal import score_lines, verdict_lines
 
-    console, _ = _consoles()
+    console, _ = consoles()
     for metric in ("recall@1", "recall@5", "recall@10"):
         for line in score_lines(scores, console, metric):
             console.print(line)
@@ -253,11 +226,11 @@ def index(
     shelf: Shelf = None,
 ) -> None:
     """Embed a data set for search; adds only what is new."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium.run import Run
     from sensorium.terminal import rail, search_command
 
-    console, _ = _consoles()
+    console, _ = consoles()
     built = Run.open(run, device).index(data)
     console.print(
         rail(
@@ -284,7 +257,7 @@ def search(
     shelf: Shelf = None,
 ) -> None:
     """Find records by words, by a picture, or like another record."""
-    _shelves(shelf)
+    add_shelves(shelf)
     filters = {}
     for text in where or []:
         name, sign, value = text.partition("=")
@@ -296,11 +269,11 @@ def search(
     opened = Run.open(run, device)
     results = opened.search(words, image=image, like=like, k=k, where=filters or None)
     if json:
-        _print_json(results)
+        print_json(results)
         return
     from sensorium.terminal import rail, result_lines
 
-    console, _ = _consoles()
+    console, _ = consoles()
     for line in result_lines(results):
         console.print(line)
     if not results:
@@ -317,16 +290,16 @@ def match(
     shelf: Shelf = None,
 ) -> None:
     """How well a picture and words fit, beside pairs that are known to be right and wrong."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium.run import Run
 
     told = Run.open(run, device).match(file, words)
     if json:
-        _print_json(told)
+        print_json(told)
         return
     from sensorium.terminal import rail
 
-    console, _ = _consoles()
+    console, _ = consoles()
     share = told["share_of_wrong_pairs_below"]
     console.print(rail("match", f"cosine {told['similarity']:+.3f}", "bold"))
     console.print(rail("", f"above {100 * share:.1f} % of wrong pairs ({told['pairs_from']})"))
@@ -342,11 +315,11 @@ def match(
 @app.command()
 def report(run: RunDir, shelf: Shelf = None) -> None:
     """Write the run's report page again."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium.run import Run
     from sensorium.terminal import rail
 
-    console, _ = _consoles()
+    console, _ = consoles()
     console.print(rail("report", str(Run.open(run).report())))
 
 
@@ -357,9 +330,9 @@ def recipes(json: Json = False) -> None:
 
     rows = [recipe.load(name) for name in shelf.names("recipes")]
     if json:
-        _print_json([row.model_dump(mode="json") for row in rows])
+        print_json([row.model_dump(mode="json") for row in rows])
         return
-    console, _ = _consoles()
+    console, _ = consoles()
     from rich.markup import escape
 
     for row in rows:
@@ -378,7 +351,7 @@ def show(
     shelf: Shelf = None,
 ) -> None:
     """A recipe, what a step of it computes, and how many parameters it has."""
-    _shelves(shelf)
+    add_shelves(shelf)
     from sensorium import recipe as recipes_
 
     chosen = recipes_.load(recipe, size, overrides)
@@ -395,9 +368,9 @@ def show(
         if parameters:
             facts["parameters"] = building.parameters(step)
     if json:
-        _print_json(facts)
+        print_json(facts)
         return
-    console, _ = _consoles()
+    console, _ = consoles()
     if not (plan or parameters):
         console.print(recipes_.to_yaml(chosen), markup=False, end="")
     for line in facts.get("plan", []):
@@ -482,7 +455,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except UserError as error:
-        if _settings["verbose"]:
+        if settings["verbose"]:
             raise
         from sensorium.terminal import error_lines
 

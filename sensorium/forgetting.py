@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium import files, inheriting
-from sensorium.building import augmented, compared
+from sensorium.asking import Asked
+from sensorium.building import compared
 from sensorium.errors import UserError
 from sensorium.evaluation import embed, pairs
-from sensorium.loading import gather
-from sensorium.prepare import Column, column
-from sensorium.records import Record
+from sensorium.scoring import truth_of
 from sensorium.step import Step, views
 from sensorium.tasks import classification
 from sensorium.tasks._intervals import means, resampled
@@ -51,14 +50,6 @@ class Measured:
         return float(self.values[:, 0].sum() / max(1.0, self.values[:, 1].sum()))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The whole records of one split and their columns."""
-
-    records: list[Record]
-    columns: dict[str, Column]
-
-
 def compare(run: Run) -> list[dict[str, Any]]:
     """The table of before and after, as plain data; computed once, then read.
 
@@ -80,13 +71,17 @@ def compare(run: Run) -> list[dict[str, Any]]:
 
 def _new(run: Run) -> list[dict[str, Any]]:
     steps = {"before": inheriting.beginning(run)} | _after(run)
-    given = asked(run)
-    rows = _rows(run, given, steps, "new")
+    given = _asked(run)
+    rows = _rows(given, steps, "new")
     told = zero_shot(run, given)
     for row in rows:
         if row["metric"] == "accuracy":
             row["zero_shot"] = told
     return rows
+
+
+def _asked(run: Run) -> Asked:
+    return Asked.over(run, SPLIT, list(run.columns))
 
 
 def _after(run: Run) -> dict[str, Step]:
@@ -100,50 +95,26 @@ def _after(run: Run) -> dict[str, Step]:
 def _old(run: Run) -> list[dict[str, Any]]:
     source = inheriting.source_of(run)
     try:
-        given = asked(source)
+        given = _asked(source)
     except UserError as error:
         why = "; ".join(error.lines)
         return [{"which": "old", "reason": f"the source's data cannot be asked: {why}"}]
     steps = {"before": source.step}
     steps |= {name: inheriting.old_with(run, step) for name, step in _after(run).items()}
-    rows = _rows(source, given, steps, "old")
+    rows = _rows(given, steps, "old")
     if source.missing:
         for row in rows:
             row["missing_records"] = len(source.missing)
     return rows
 
 
-def asked(run: Run) -> Asked:
-    """What is asked of a run: the records of its test split that have everything it reads.
-
-    Raises:
-        DataError: its data is gone or cannot be read.
-        UserError: fewer than two such records.
-    """
-    records = run.records()
-    chosen = [records[at] for at in records.positions(SPLIT)]
-    columns = {
-        name: column(run.reader(kind), chosen, field)[0]
-        for name, (kind, field) in run.columns.items()
-    }
-    whole = [at for at in range(len(chosen)) if all(c.index[at] for c in columns.values())]
-    if len(whole) < 2:
-        raise UserError(
-            file=run.folder,
-            field=f"split {SPLIT}",
-            expected="at least 2 whole records",
-            found=str(len(whole)),
-        )
-    return Asked([chosen[at] for at in whole], {name: c.part(whole) for name, c in columns.items()})
-
-
-def _rows(run: Run, given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, Any]]:
-    found = {name: measure(run, given, step) for name, step in steps.items()}
+def _rows(given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, Any]]:
+    found = {name: measure(given, step) for name, step in steps.items()}
     rows = []
     for metric, after in found["after"].items():
         before = found["before"][metric]
         loss = after.clusters is None
-        key = (run.recipe.seed, "before and after", which, metric)
+        key = (given.run.recipe.seed, "before and after", which, metric)
         row: dict[str, Any] = {
             "which": which,
             "metric": metric,
@@ -172,14 +143,15 @@ def _difference(sums: NDArray) -> NDArray:
     return first[:, 0] / np.maximum(first[:, 1], 1) - second[:, 0] / np.maximum(second[:, 1], 1)
 
 
-def measure(run: Run, given: Asked, step: Step) -> dict[str, Measured]:
+def measure(given: Asked, step: Step) -> dict[str, Measured]:
     """All metrics that a Step of the run's recipe has on some records: metric -> measured."""
+    run = given.run
     found: dict[str, Measured] = {}
     step.eval()
-    sums, logits = _passes(run, given, step)
+    sums, logits = _passes(given, step)
     owners = np.arange(len(given.records))
     if logits is not None:
-        truth = _truth(run, given)
+        truth = truth_of(run, given, "label")
         hits = classification.answers(logits, truth).rank <= 1
         found["accuracy"] = Measured(hits, owners)
     if {"image", "text"} <= set(compared(step)):
@@ -197,24 +169,11 @@ def measure(run: Run, given: Asked, step: Step) -> dict[str, Measured]:
 
 
 @torch.no_grad()
-def _passes(
-    run: Run, given: Asked, step: Step
-) -> tuple[dict[str, NDArray[np.float64]], NDArray | None]:
+def _passes(given: Asked, step: Step) -> tuple[dict[str, NDArray[np.float64]], NDArray | None]:
     """Each objective's sums [batches, 2] and, of a classification, the logits [n, classes]."""
-    recipe, looked = run.recipe, views(step.objectives)
     sums: dict[str, list[tuple[float, float]]] = {}
     logits: list[torch.Tensor] = []
-    n, size = len(given.records), recipe.optimiser.batch
-    for start in range(0, n, size):
-        rows = range(start, min(start + size, n))
-        items: dict[str, list[int | None]] = {
-            name: [made.index[at][0] for at in rows] for name, made in given.columns.items()
-        }
-        some = [given.records[at] for at in rows]
-        rngs = [(recipe.seed, "before and after", record.key) for record in some]
-        batch = gather(
-            some, given.columns, run.modalities, items, rngs, augmented(recipe), looked
-        ).to(run.device)
+    for _, batch in given.batches(views(step.objectives), given.run.recipe.optimiser.batch):
         outcome = step(batch)
         for name, loss in outcome.losses.items():
             sums.setdefault(name, []).append((float(loss.sum), float(loss.count)))
@@ -223,12 +182,6 @@ def _passes(
             logits.append(objective.logits(outcome.answers["classification"], batch).cpu())
     made = {name: np.array(values) for name, values in sums.items()}
     return made, torch.cat(logits).numpy() if logits else None
-
-
-def _truth(run: Run, given: Asked) -> NDArray[np.int64]:
-    """The class of each record, int64 [n]; -1 for one that training lacked."""
-    label, items = run.reader("label").modality, given.columns["label"]
-    return np.array([label.index(items.items[index[0]]) for index in items.index], np.int64)
 
 
 def zero_shot(run: Run, given: Asked) -> dict[str, Any]:
@@ -254,6 +207,6 @@ def zero_shot(run: Run, given: Asked) -> dict[str, Any]:
     pictures = embed(
         source.step, source.recipe, source.reader("image"), given.columns["image"], run.device
     )
-    hits = classification.answers(pictures @ texts.T, _truth(run, given)).rank <= 1
+    hits = classification.answers(pictures @ texts.T, truth_of(run, given, "label")).rank <= 1
     told = means(hits, {}, np.arange(len(hits)), (run.recipe.seed, "zero-shot"), shares=True)
     return {"value": told["value"], "interval": told["interval"], "prompts": list(PROMPTS)}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -396,6 +396,14 @@ class Run:
         from sensorium.evaluation import match
 
         return match(self, file, words)
+
+    def predict(
+        self, items: Sequence[str | Path], words: str | Sequence[str] | None = None, top: int = 5
+    ) -> list[dict[str, Any]]:
+        """The likeliest classes of pictures or texts, with probabilities; see `predicting`."""
+        from sensorium.predicting import predict
+
+        return predict(self, items, words, top)
 
     def example(self) -> str:
         """A text, of the test split where it has one, to try a search with."""

@@ -1,0 +1,252 @@
+"""Commands that give a trained run a task and ask it: finetune, predict, answer, caption, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorium.options import (
+    Data,
+    Device,
+    Fields,
+    Json,
+    Out,
+    RunDir,
+    Shelf,
+    add_shelves,
+    consoles,
+    fields_of,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from sensorium.run import Run
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures.")]
+Top = Annotated[int, typer.Option("-k", min=1, help="How many classes are told.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file, in the order in which people come to them."""
+    for command in (finetune, predict, answer, caption, export):
+        app.command()(command)
+
+
+def finetune(
+    run: RunDir,
+    data: Data,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe changes.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="classification, answering, captioning or retrieval.")
+    ] = "classification",
+    method: Annotated[
+        str, typer.Option(help="full, linear (the head), freeze (all but encoders) or lora.")
+    ] = "full",
+    out: Out = None,
+    label: Annotated[
+        str | None, typer.Option(help="The field with the classes or answers.")
+    ] = None,
+    fields: Fields = None,
+    budget: Annotated[
+        str | None, typer.Option(help="2min, 20k-samples, 5-epochs, 300-steps.")
+    ] = None,
+    interpolate: Annotated[
+        float | None, typer.Option(help="WiSE-FT: share of the tuned weights, 0 to 1.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Of LoRA's updates.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="Key of every draw.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 0,
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Train a finished run further on a task; scores of the new and the old task, before and
+    after."""
+    add_shelves(shelf)
+    from sensorium import devices
+    from sensorium.finetuning import Wish, prepared
+
+    # Mistakes in task, source, data and run directory are answered before torch loads.
+    devices.check(device)
+    told = fields_of(fields)
+    changes = tuple(overrides or ())
+    prepared(
+        run, data, Wish(task, method, label, told, rank, interpolate, budget, seed, changes), out
+    )
+    from sensorium.finetuning import finetune as tune
+    from sensorium.terminal import Teller, rail
+
+    console, err = consoles()
+    made = tune(
+        run, data, task, method, out=out, budget=budget, seed=seed, label=label, fields=told,
+        rank=rank, interpolate=interpolate, overrides=overrides, workers=workers, device=device,
+        watcher=Teller(err),
+    )  # fmt: skip
+    for line in table_lines(made):
+        console.print(line, markup=False)
+    console.print(rail("run", str(made.folder)))
+    console.print(rail("try", try_command(made)))
+
+
+def try_command(run: Run) -> str:
+    """The next command for a fine-tuned run."""
+    from sensorium.errors import command
+
+    task = run.recipe.name.rpartition("_")[2]
+    if task == "classification":
+        both = len(run.recipe.modalities) > 1
+        asked = "FILE" if "image" in run.recipe.modalities else "WORDS"
+        return command("predict", run.folder, asked, *(["--words", "WORDS"] if both else []))
+    if task == "answering":
+        return command("answer", run.folder, "FILE", "QUESTION")
+    if task == "captioning":
+        return command("caption", run.folder, "FILE")
+    return command("evaluate", run.folder)
+
+
+def table_lines(run: Run) -> list[str]:
+    """Before and after of both tasks, one line a metric, losses and shares as numbers."""
+    rows = run.info.get("before_and_after", [])
+    mixed = any("tuned" in row for row in rows)
+    head = f"{'':<36}{'before':>9}" + (f"{'tuned':>9}" if mixed else "")
+    lines = [f"{head}{'after':>9}  difference, 95 %"]
+    for row in rows:
+        if "reason" in row:
+            lines.append(f"{row['which']}  {row['reason']}")
+            continue
+        name = f"{row['which']}  {row['metric']}" + (" (lower)" if row["better"] == "lower" else "")
+        told = f"{name:<36}{row['before']:>9.3f}" + (f"{row['tuned']:>9.3f}" if mixed else "")
+        interval = row["difference_interval"]
+        sure = "too few to say" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+        lines.append(f"{told}{row['after']:>9.3f}  {row['difference']:+.3f} ({sure})")
+        shot = row.get("zero_shot")
+        if shot and shot["value"] is not None:
+            by = ", ".join(f'"{prompt}"' for prompt in shot["prompts"])
+            lines.append(f"{'     zero-shot, by class names':<36}{shot['value']:>9.3f}  as {by}")
+    records = {row["which"]: row["records"] for row in rows if "records" in row}
+    asked = ", ".join(f"{count:,} {which}" for which, count in records.items())
+    lines.append(f"test split: {asked} records; before: new heads as drawn; old: the source's task")
+    return lines
+
+
+def predict(
+    run: RunDir,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Pictures; texts for a run of texts.")
+    ],
+    words: Annotated[
+        str | None, typer.Option(help="The text beside the pictures, for a run that reads both.")
+    ] = None,
+    k: Top = 3,
+    json: Json = False,
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Tell the class of pictures or texts, with probability and runners-up."""
+    add_shelves(shelf)
+    from sensorium.run import Run
+
+    rows = Run.open(run, device).predict(files, words, k)
+    if json:
+        print_json(rows)
+        return
+    from sensorium.terminal import fit, rail
+
+    console, _ = consoles()
+    for row in rows:
+        others = ", ".join(f"{x['class']} {x['probability']:.2f}" for x in row["runners_up"])
+        what = fit(row.get("file") or row.get("text"), 40)
+        console.print(f"{what:<40}  {row['class']} {row['probability']:.2f}", markup=False)
+        if others:
+            console.print(rail("", f"then {others}"), style="dim")
+
+
+def answer(
+    run: RunDir,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A picture.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What is asked about it.")],
+    k: Top = 3,
+    json: Json = False,
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Answer a question about a picture, from the answers that the run learned."""
+    add_shelves(shelf)
+    from sensorium.predicting import answer as answers
+    from sensorium.run import Run
+
+    rows = answers(Run.open(run, device), file, question, k)
+    if json:
+        print_json(rows)
+        return
+    console, _ = consoles()
+    for row in rows:
+        console.print(f"{row['probability']:>8.2f}  {row['answer']}", markup=False)
+
+
+def caption(
+    run: RunDir,
+    files: Files,
+    json: Json = False,
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Write a caption for each picture, beside the one that search finds for it."""
+    add_shelves(shelf)
+    from sensorium.finetuning import refuse_unasked
+    from sensorium.run import Run, refuse_unreadable
+
+    opened = Run.open(run, device)
+    refuse_unasked(opened, "caption")
+    for file in files:
+        refuse_unreadable(file)
+    from sensorium.writing import caption as write
+
+    rows = []
+    for written in write(opened, files):
+        row: dict[str, Any] = {"file": written["file"], "generated": written["caption"]}
+        rows.append(row | _retrieved(opened, written["file"]))
+    if json:
+        print_json(rows)
+        return
+    from sensorium.terminal import rail
+
+    console, _ = consoles()
+    for row in rows:
+        console.print(row["file"], markup=False, style="bold")
+        console.print(rail("written", row["generated"]))
+        console.print(rail("found", row["retrieved"] or f"nothing: {row['reason']}"))
+
+
+def _retrieved(run: Run, file: str) -> dict[str, Any]:
+    """The indexed caption nearest to a picture: {retrieved}, or {retrieved: None, reason}."""
+    from sensorium.errors import UserError
+
+    if not run.compares:
+        return {"retrieved": None, "reason": "the run compares no vectors"}
+    try:
+        found = run.search(image=file, k=1, among="text")
+    except UserError as error:  # e.g. nothing is indexed
+        return {"retrieved": None, "reason": error.what}
+    return {"retrieved": found[0]["text"]} if found else {"retrieved": None, "reason": "no text"}
+
+
+def export(
+    run: RunDir,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty.")],
+    to: Annotated[str, typer.Option(help="safetensors, hf or onnx.")] = "safetensors",
+    device: Device = "cpu",
+    shelf: Shelf = None,
+) -> None:
+    """Write the trained model for other programs; outputs are compared after."""
+    add_shelves(shelf)
+    from sensorium.exporting import export as write
+    from sensorium.run import Run
+    from sensorium.terminal import rail
+
+    told = write(Run.open(run, device), to, folder)
+    console, _ = consoles()
+    console.print(rail("export", str(told)))
