@@ -8,10 +8,11 @@ weights are named is data of the shelf `formats`. A converted tower is kept once
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from safetensors.torch import save
 from sensorium import draws, shelf
 from sensorium.errors import UserError, clip, nearest
 from sensorium.formats import _check, _convert, _folder, _inputs, _kept
-from sensorium.formats._check import Check, Row
+from sensorium.formats._check import Check
 from sensorium.formats._config import Config
 from sensorium.formats._folder import Weights
-from sensorium.formats._kept import FORM, TOKENIZER, WEIGHTS, Imported, built, sizes
+from sensorium.formats._kept import FORM, TOKENIZER, WEIGHTS, Imported, Whole, built, sizes
 from sensorium.formats._kept import kept as kept
 from sensorium.formats._kept import table as table
 from sensorium.formats._kept import towers_kept as towers_kept
 from sensorium.formats._part import Tower
+from sensorium.recipe import Recipe
+from sensorium.recipe import check as check_recipe
 
 LONGEST = 512  # tokens of a text of ours
 Progress = Callable[[str], None]
@@ -50,7 +53,14 @@ class Opened:
         """The class of transformers that reads the folder."""
         return str(self.format.CLASSES[self.kind])
 
-    @property
+    def name(self, part: str) -> str:
+        """What a part of it is called in the cache."""
+        text = self.source.removeprefix("hf:")
+        text = text if text != self.source else Path(text).resolve().name
+        slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+        return f"{slug or 'model'}-{part}-{self.hash[:12]}"
+
+    @functools.cached_property
     def hash(self) -> str:
         """SHA-256 of weights, config and what decides the inputs."""
         state = hashlib.sha256(f"{FORM} {self.weights.hash()}".encode())
@@ -130,8 +140,7 @@ def tower(
         )
     licence = _folder.licence(opened.folder)
     say(f"{source}: {opened.kind}, licence {licence}")
-    digest = opened.hash
-    name = f"{_slug(source)}-{modality}-{digest[:12]}"
+    name, digest = opened.name(modality), opened.hash
     known = _kept.find(name)
     if known is not None and (known.check.against or not _check.library()):
         say(f"{source}: {known.check.said}")
@@ -160,12 +169,122 @@ def tower(
         check=check,
     )
     if tokens is not None:
-        made = _cut(made, tokens, weights)
+        options, told = _cut(made.options, tokens, weights)
+        made = replace(made, options=options, notes=[*notes, *told])
     files = {WEIGHTS: save(dict(sorted(weights.items())))}
     if tokens is not None:
         files[TOKENIZER] = tokens
-    _kept.keep(made, files)
+    _kept.keep(made.name, asdict(made) | {"check": made.check.plain()}, files)
     return made
+
+
+def whole(source: str | Path, progress: Progress | None = None) -> Whole:
+    """A whole model from another library's folder, as a recipe and weights of ours.
+
+    Args:
+        source: a folder, or `hf:NAME`.
+        progress: called with one line for each thing that is done, the licence first.
+
+    Raises:
+        UserError: as `tower`; or our modules have no counterpart of the whole, and it is said
+            which part lacks one.
+    """
+    from sensorium import building
+
+    say = progress or (lambda line: None)
+    opened = open_folder(source)
+    asked = getattr(opened.format, "whole", lambda config, names: None)
+    found = asked(opened.config, opened.weights.shapes.keys())
+    if found is None:
+        raise UserError(
+            f"{source}: {opened.kind} is one tower, not a whole model",
+            expected="a model of several modalities",
+            see="--tower takes it",
+        )
+    licence = _folder.licence(opened.folder)
+    say(f"{source}: {opened.kind}, licence {licence}")
+    name = opened.name("whole")
+    known = _known(name)
+    if known is not None and (known.check.against or not _check.library()):
+        say(f"{source}: {known.check.said}")
+        return known
+    parts, notes, files = {}, list(found.notes), {}
+    for modality, given in found.towers.items():
+        parts[modality], told, tokens = _with_inputs(opened, given)
+        notes += told
+        if tokens is not None:
+            files[TOKENIZER] = tokens
+    found = replace(found, towers=parts)
+    options = {modality: part.options for modality, part in parts.items()}
+    recipe = _recipe(opened, found, options, notes)
+    step = building.build(recipe, {m: sizes(given) for m, given in options.items()})
+    weights, read = _convert.to_ours(
+        opened.weights, found.all_names, step.state_dict(), "", found.new
+    )
+    left = _convert.left_over(opened.weights, read, found.left_out)
+    new = sorted(step.state_dict().keys() - weights.keys())
+    step.load_state_dict(weights, strict=False)
+    step.eval()
+    check = Check(None)
+    if (against := _check.library()) is not None:
+        rng = draws.generator("import", opened.hash)
+        rows = getattr(opened.format, "rows", _check.pair_rows)
+        model = _check.theirs(opened.folder, found.reference)
+        check = Check(against, rows(step, parts, model, rng))
+        check.refuse(opened.folder)
+    say(f"{source}: {check.said}")
+    weights = {key: value.clone() for key, value in step.state_dict().items()}
+    if TOKENIZER in files:
+        cut, more = _cut(options["text"], files[TOKENIZER], weights, "model.encoders.text.")
+        notes += more
+        options["text"] = cut
+        if (bias := "model.vocabularies.text.bias") in weights:
+            weights[bias] = weights[bias][: cut["vocabulary"]].clone()
+    made = Whole(
+        name=name,
+        source=str(source),
+        architecture=opened.kind,
+        recipe=_recipe(opened, found, options, notes),
+        licence=licence,
+        weight_hash=opened.hash,
+        left_out=left,
+        new=new,
+        notes=notes,
+        check=check,
+    )
+    files[WEIGHTS] = save(dict(sorted(weights.items())))
+    facts = {k: getattr(made, k) for k in _PLAIN}
+    facts |= {"recipe": made.recipe.model_dump(mode="json"), "check": check.plain()}
+    _kept.keep(name, facts, files)
+    return made
+
+
+_PLAIN = ("name", "source", "architecture", "licence", "weight_hash", "left_out", "new", "notes")
+
+
+def _known(name: str) -> Whole | None:
+    """The whole model that is kept under a name, or None."""
+    facts = _kept.facts_of(name)
+    if facts is None or "recipe" not in facts:
+        return None
+    recipe = check_recipe(facts["recipe"])
+    return Whole(**{k: facts[k] for k in _PLAIN}, recipe=recipe, check=Check.of(facts["check"]))
+
+
+def _recipe(
+    opened: Opened, found: Any, options: dict[str, dict[str, Any]], notes: list[str]
+) -> Recipe:
+    """The recipe of a whole model, its modalities as given."""
+    content = {
+        "name": f"imported_{opened.kind.replace('-', '_')}",
+        "summary": f"{opened.kind} as transformers saved it, mapped to modules of ours",
+        "source": opened.source,
+        "modalities": options,
+        "encoders": {modality: part.encoder for modality, part in found.towers.items()},
+        **found.recipe,
+    }
+    content["departures"] = [*content.get("departures", ()), *notes]
+    return check_recipe(content)
 
 
 def compared(opened: Opened, part: Tower, encoder: Any, key: str) -> Check:
@@ -178,45 +297,18 @@ def compared(opened: Opened, part: Tower, encoder: Any, key: str) -> Check:
     if against is None:
         return Check(None)
     model = _check.theirs(opened.folder, opened.reference)
-    below = {"image": "vision_model", "text": "text_model"}[part.modality]
-    inner = getattr(model, below, model)
-    check = Check(against, _tower_rows(opened, part, encoder, inner, key))
+    inner = getattr(model, part.inside, model) if part.inside else model
+    check = Check(against, _check.tower_rows(encoder, part, inner, draws.generator("import", key)))
     check.refuse(opened.folder)
     return check
-
-
-def _tower_rows(opened: Opened, part: Tower, encoder: Any, model: Any, key: str) -> list[Row]:
-    rng, options = draws.generator("import", key), part.options
-    pool = part.encoder.get("pool")
-    if part.modality == "image":
-        look = _check.picture(options["size"], options["patch"], rng)
-        colours = (part.encoder["mean"], part.encoder["std"])
-        given = {"pixel_values": _check.pixels(look, options["patch"], *colours)}
-        own = "first" if opened.format.__name__.endswith(".vit") else "theirs"
-        return _check.tower_rows(encoder, look, model, given, own)
-    end = options["vocabulary"] - 1
-    if part.order == "causal":
-        told = getattr(model.config, "eos_token_id", end)
-        end = told if isinstance(told, int) and 2 < told <= end else end
-    if part.encoder["use"] == "siglip_text":
-        seen = _check.ids(options["vocabulary"], options["length"] - 1, rng, end)
-        look = _check.text(torch.nn.functional.pad(seen, (1, 0)), end, part.order)
-        filled = torch.where(look.tokens.real[:, 1:], seen, part.encoder["pad"])
-        lacking = options["length"] - 1 - filled.shape[1]
-        filled = torch.nn.functional.pad(filled, (0, lacking), value=part.encoder["pad"])
-        return _check.tower_rows(encoder, look, model, {"input_ids": filled}, "theirs")
-    seen = _check.ids(options["vocabulary"], options["length"], rng, end)
-    look = _check.text(seen, end, part.order)
-    given = {"input_ids": seen, "attention_mask": look.tokens.real.long()}
-    own = pool if pool in ("mean", "first") else "theirs"
-    return _check.tower_rows(encoder, look, model, given, own)
 
 
 def _with_inputs(opened: Opened, part: Tower) -> tuple[Tower, list[str], bytes | None]:
     """The tower with what decides its inputs: (tower, notes, tokenizer.json of a text)."""
     if part.modality == "image":
         options, colours, notes = _inputs.pictures(opened.folder, part.options, part.colours)
-        return replace(part, options=options, encoder=part.encoder | colours), notes, None
+        plain = {key: list(value) for key, value in colours.items()}  # as JSON gives them back
+        return replace(part, options=options, encoder=part.encoder | plain), notes, None
     tokens = _inputs.tokenizer(opened.folder, part.ends, part.options["vocabulary"])
     if part.encoder.get("pool") != "pooler":
         return part, [], tokens
@@ -238,34 +330,31 @@ def _with_inputs(opened: Opened, part: Tower) -> tuple[Tower, list[str], bytes |
     return replace(part, encoder=part.encoder | {"pool": pool}, left_out=left), notes, tokens
 
 
-def _cut(made: Imported, tokens: bytes, weights: dict[str, torch.Tensor]) -> Imported:
-    """The tower over the entries that its tokenizer has, for texts as long as ours may be: the rest
-    of both tables is never asked."""
+def _cut(
+    options: dict[str, Any], tokens: bytes, weights: dict[str, torch.Tensor], before: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """(options of a text, notes): both tables are cut, in place, to the entries that the tokenizer
+    has and to the length that ours may have; the rest is never asked.
+
+    Raises:
+        UserError: the tokenizer leaves ids out.
+    """
     from tokenizers import Tokenizer
 
     entries = Tokenizer.from_str(tokens.decode()).get_vocab()
-    size, rows = max(entries.values()) + 1, len(weights["words.weight"])
+    words, places = before + "words.weight", before + "positions.weight"
+    size, rows = max(entries.values()) + 1, len(weights[words])
     if size != len(entries):
         raise UserError(
-            f"{made.source}: its tokenizer leaves ids out",
-            expected=f"{size} entries",
-            found=f"{len(entries)}",
+            TOKENIZER, expected=f"{size} entries, one for each id", found=f"{len(entries)}"
         )
-    notes, longer = list(made.notes), made.options["length"] - LONGEST
+    notes, longer = [], options["length"] - LONGEST
     if size < rows:
-        weights["words.weight"] = weights["words.weight"][:size].clone()
+        weights[words] = weights[words][:size].clone()
         notes.append(
             f"{rows - size} rows of the word table are left out: the tokenizer has no such entries"
         )
     if longer > 0:
-        weights["positions.weight"] = weights["positions.weight"][:-longer].clone()
+        weights[places] = weights[places][:-longer].clone()
         notes.append(f"texts are cut at {LONGEST} tokens; the model reads {longer} more")
-    sizes = {"vocabulary": size, "length": min(LONGEST, made.options["length"])}
-    return replace(made, options=made.options | sizes, notes=notes)
-
-
-def _slug(source: str | Path) -> str:
-    text = str(source).removeprefix("hf:")
-    if text == str(source):
-        text = Path(text).resolve().name
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "model"
+    return options | {"vocabulary": size, "length": min(LONGEST, options["length"])}, notes

@@ -320,8 +320,8 @@ def test_pictures_are_read_as_the_preprocessor_says(pictures):
     assert tuple(imported.encoder["mean"]) == (0.1, 0.2, 0.3)
     assert imported.load().spec.std == (1.0, 0.9, 0.8)
     assert imported.notes == []
-    assert importing.tower(preprocessor(pictures, do_normalize=False, size=32)).encoder["std"] == (
-        1.0, 1.0, 1.0)  # fmt: skip
+    plain = importing.tower(preprocessor(pictures, do_normalize=False, size=32))
+    assert plain.encoder["std"] == [1.0, 1.0, 1.0]
     squeezed = importing.tower(preprocessor(pictures, size={"height": 32, "width": 32}))
     assert "squeezed" in squeezed.notes[0]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from sensorium.errors import UserError
+from sensorium.formats._part import Tower
 from sensorium.tokens import Tokens
 from sensorium.views import Look
 
@@ -212,19 +212,47 @@ def encoded(encoder: Any, look: Look) -> tuple[list[tuple[str, torch.Tensor]], A
     return found, state
 
 
+def inputs(part: Tower, rng: np.random.Generator, end: int) -> tuple[Look, dict[str, Any]]:
+    """(what our tower sees, the same for theirs by its names): random patches or ids.
+
+    Args:
+        end: id after a text.
+    """
+    options = part.options
+    if part.modality == "image":
+        look = picture(options["size"], options["patch"], rng)
+        colours = (part.encoder["mean"], part.encoder["std"])
+        return look, {"pixel_values": pixels(look, options["patch"], *colours)}
+    if part.encoder["use"] != "siglip_text":
+        seen = ids(options["vocabulary"], options["length"], rng, end)
+        look = text(seen, end, part.order)
+        return look, {"input_ids": seen, "attention_mask": look.tokens.real.long()}
+    pad, length = part.encoder["pad"], options["length"] - 1
+    seen = ids(options["vocabulary"], length, rng, end)
+    look = text(torch.nn.functional.pad(seen, (1, 0)), end, part.order)
+    filled = torch.where(look.tokens.real[:, 1:], seen, pad)
+    filled = torch.nn.functional.pad(filled, (0, length - filled.shape[1]), value=pad)
+    return look, {"input_ids": filled}
+
+
+def end_of(part: Tower, model: Any) -> int:
+    """The id after a text: the one that the model looks for, else the last entry."""
+    last = part.options.get("vocabulary", 0) - 1
+    told = getattr(model.config, "eos_token_id", last)
+    fits = part.order == "causal" and isinstance(told, int) and 2 < told <= last
+    return told if fits else last
+
+
 @torch.no_grad()
-def tower_rows(
-    encoder: nn.Module, look: Look, model: Any, given: dict[str, Any], pool: str
-) -> list[Row]:
-    """A row a layer of one tower.
+def tower_rows(encoder: Any, part: Tower, model: Any, rng: np.random.Generator) -> list[Row]:
+    """A row a layer of one tower, and one of its pooled state.
 
     Args:
         encoder: ours.
-        look: what it sees.
+        part: what it is.
         model: theirs.
-        given: the same for theirs, by its names.
-        pool: how ours pools: `theirs` where the model's own pooled output is what ours gives.
     """
+    look, given = inputs(part, rng, end_of(part, model))
     layers, state = encoded(encoder, look)
     with quiet():
         out = model(**given, output_hidden_states=True, return_dict=True)
@@ -233,11 +261,42 @@ def tower_rows(
     for (name, ours), hidden in zip(layers, out.hidden_states, strict=True):
         rows.append(row(name, ours[real], hidden[real]))
     last = out.last_hidden_state
-    if pool == "theirs":
-        pooled = out.pooler_output
-    elif pool == "mean":
+    pool = part.encoder.get("pool")
+    if part.modality == "text" and pool == "mean":
         weight = real[..., None].float()
         pooled = (last * weight).sum(1) / weight.sum(1)
-    else:
+    elif part.pooled == "first" or (part.modality == "text" and pool == "first"):
         pooled = last[:, 0]
+    else:
+        pooled = out.pooler_output
     return [*rows, row("pooled", state.pooled, pooled)]
+
+
+@torch.no_grad()
+def pair_rows(
+    step: Any, towers: dict[str, Tower], model: Any, rng: np.random.Generator
+) -> list[Row]:
+    """Rows of a model of two towers: each tower's, then the vectors and what they are scaled by."""
+    rows: list[Row] = []
+    given: dict[str, Any] = {}
+    ours = {}
+    for modality, part in towers.items():
+        encoder = step.model.encoders[modality]
+        inner = getattr(model, part.inside)
+        found = tower_rows(encoder, part, inner, rng)
+        rows += [Row(f"{modality}: {x.layer}", x.absolute, x.relative) for x in found]
+        look, seen = inputs(part, rng, end_of(part, inner))
+        given |= seen
+        _, state = encoded(encoder, look)
+        ours[modality] = step.model.vector(modality, state)
+    with quiet():
+        out = model(**given, return_dict=True)
+    rows += [
+        row("image: vector", ours["image"], out.image_embeds),
+        row("text: vector", ours["text"], out.text_embeds),
+    ]
+    scale = step.objectives["contrastive"].log_scale.exp()
+    logits = scale * ours["text"] @ ours["image"].T
+    if hasattr(model, "logit_bias"):
+        logits = logits + model.logit_bias
+    return [*rows, row("scaled similarity", logits, out.logits_per_text)]

@@ -57,10 +57,10 @@ def to_ours(
                 raise UserError(
                     f"weight {full} is missing",
                     file=weights.files[0],
-                    expected=str(list(shape)),
+                    expected=str(list(shape)) if shape is not None else None,
                     nearest=nearest(full, weights.shapes),
                 )
-            if weights.shapes[full] != shape:
+            if shape is not None and weights.shapes[full] != shape:
                 raise UserError(
                     f"weight {full}",
                     file=weights.files[0],

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from sensorium import cache
 from sensorium.errors import RunError, UserError, clip, nearest
 from sensorium.files import sync_folder, write_new
 from sensorium.formats._check import Check
-from sensorium.recipe import member
+from sensorium.recipe import Recipe, member
 
 WEIGHTS, TOKENIZER, FACTS = "weights.safetensors", "tokenizer.json", "import.json"
 FORM = 1  # of what is kept: raised when encoders' parameters are renamed or reshaped
@@ -96,12 +96,7 @@ class Imported:
             UserError: the modality does not suit it.
         """
         made = built(self.encoder, self.reader() if modality is None else modality)
-        data = _verified(self, WEIGHTS)
-        try:
-            weights = read_tensors(data)
-        except SafetensorError as error:
-            raise _damaged(self, WEIGHTS, "safetensors", clip(str(error))) from None
-        _fit(made, weights, self.source)
+        _fit(made, tensors(self.folder), self.source)
         made.stack.packs = False  # what is kept of it must not depend on who shared a batch
         return made.eval().requires_grad_(False)
 
@@ -109,6 +104,72 @@ class Imported:
 def table(check: Check) -> list[tuple[str, str, str]]:
     """(layer, largest absolute error, relative error) of a comparison, as text."""
     return [(row.layer, f"{row.absolute:.1e}", f"{row.relative:.1e}") for row in check.rows]
+
+
+@dataclass
+class Whole:
+    """A whole model of another library, as a recipe of ours with weights: what a run is after
+    training, without data.
+
+    Attributes:
+        recipe: builds it; `recipe.source` says where it came from.
+        new: weights that the file has nothing for; they have their initial values.
+        The others are as of `Imported`.
+    """
+
+    name: str
+    source: str
+    architecture: str
+    recipe: Recipe
+    licence: str
+    weight_hash: str
+    left_out: list[str]
+    new: list[str]
+    notes: list[str]
+    check: Check
+    _step: Any = field(default=None, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return cache.root() / "towers" / self.name
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(layer, largest absolute error, relative error) as text: the table to print."""
+        return table(self.check)
+
+    def reader(self, modality: str, device: str = "cpu") -> Any:
+        """A `prepare.Reader` of one modality, with the model's tokenizer where it reads texts."""
+        from sensorium.prepare import Reader
+
+        made = Reader(self.recipe, modality, device)
+        if (self.folder / TOKENIZER).is_file() and modality == "text":
+            made.modality.load(self.folder)
+        return made
+
+    @property
+    def step(self) -> Any:
+        """The Step: weights verified, in eval mode.
+
+        Raises:
+            RunError: the kept weights are damaged.
+        """
+        if self._step is None:
+            from sensorium.building import build
+
+            made = build(self.recipe, {m: self.reader(m).modality for m in self.recipe.modalities})
+            made.load_state_dict(tensors(self.folder))
+            self._step = made.eval()
+        return self._step
+
+    def embed(self, modality: str, column: Any, device: str = "cpu") -> Any:
+        """Vectors of all items of a column that `prepare.column` made with this model's reader:
+        float32 [items, e], unit length."""
+        from sensorium.evaluation import embed
+
+        step = self.step.to(device)
+        return embed(step, self.recipe, self.reader(modality, device), column, device)
 
 
 def towers_kept() -> list[Imported]:
@@ -168,23 +229,26 @@ def _fit(encoder: Any, weights: dict[str, torch.Tensor], source: str) -> None:
     encoder.load_state_dict(weights)
 
 
-def keep(made: Imported, files: dict[str, bytes]) -> None:
-    """Writes the folder aside and renames it into its place."""
-    facts = asdict(made) | {
+def keep(name: str, facts: dict[str, Any], files: dict[str, bytes]) -> None:
+    """Writes a folder aside and renames it into its place.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    facts = facts | {
         "form": FORM,
-        "check": made.check.plain(),
         "files": {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            for name, data in files.items()
+            file: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for file, data in files.items()
         },
     }
-    place = cache.folder("towers") / made.name
+    place = cache.folder("towers") / name
     try:
         with tempfile.TemporaryDirectory(prefix=".import-", dir=place.parent) as temporary:
             ready = Path(temporary) / "ready"
             ready.mkdir()
-            for name, data in files.items():
-                write_new(ready / name, [data])
+            for file, data in files.items():
+                write_new(ready / file, [data])
             write_new(ready / FACTS, [json.dumps(facts, indent=1).encode()])
             sync_folder(ready)
             if place.exists():
@@ -200,8 +264,8 @@ def keep(made: Imported, files: dict[str, bytes]) -> None:
         ) from None
 
 
-def find(name: str) -> Imported | None:
-    """What is kept under a name, whole and of this form; None otherwise."""
+def facts_of(name: str) -> dict[str, Any] | None:
+    """What import.json says of a folder that is whole and of this form; None otherwise."""
     if not re.fullmatch(r"[a-z0-9-]+", name):
         return None
     folder = cache.root() / "towers" / name
@@ -210,29 +274,53 @@ def find(name: str) -> Imported | None:
         whole = all(
             (folder / file).stat().st_size == at["bytes"] for file, at in facts["files"].items()
         )
-        if facts["form"] != FORM or facts["name"] != name or not whole:
-            return None
-        known = {key: facts[key] for key in Imported.__dataclass_fields__}
-        return Imported(**(known | {"check": Check.of(facts["check"])}))
+        return facts if facts["form"] == FORM and facts["name"] == name and whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _verified(made: Imported, file: str) -> bytes:
+def find(name: str) -> Imported | None:
+    """The tower that is kept under a name, or None."""
+    facts = facts_of(name)
+    if facts is None or "encoder" not in facts:
+        return None
+    known = {key: facts[key] for key in Imported.__dataclass_fields__ if key in facts}
+    return Imported(**(known | {"check": Check.of(facts["check"])}))
+
+
+def verified(folder: Path, file: str) -> bytes:
+    """A file of a kept folder, as import.json says it is.
+
+    Raises:
+        RunError: it is missing or another.
+    """
     try:
-        facts = json.loads((made.folder / FACTS).read_bytes())
-        expected, data = facts["files"][file]["sha256"], (made.folder / file).read_bytes()
+        facts = json.loads((folder / FACTS).read_bytes())
+        expected, data = facts["files"][file]["sha256"], (folder / file).read_bytes()
     except (OSError, ValueError, KeyError) as error:
-        raise _damaged(made, file, "a file", clip(str(error))) from None
+        raise _damaged(folder / file, "a file", clip(str(error))) from None
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise _damaged(made, file, f"sha256 {expected}", found)
+        raise _damaged(folder / file, f"sha256 {expected}", found)
     return data
 
 
-def _damaged(made: Imported, file: str, expected: str, found: str) -> RunError:
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a kept folder, verified.
+
+    Raises:
+        RunError: they are missing or damaged.
+    """
+    data = verified(folder, WEIGHTS)
+    try:
+        return read_tensors(data)
+    except SafetensorError as error:
+        raise _damaged(folder / WEIGHTS, "safetensors", clip(str(error))) from None
+
+
+def _damaged(file: Path, expected: str, found: str) -> RunError:
     return RunError(
-        file=made.folder / file,
+        file=file,
         expected=expected,
         found=found,
         see="sensorium cache clear towers, then import it again",

@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 
-Form = Literal["patch", "vector", "table", "scalar", "turned"]
+Form = Literal["patch", "vector", "table", "scalar", "turned", "flipped", "rank", "one row"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Shaped:
     table: theirs [1, t, d], ours [t, d].
     scalar: theirs [], ours [1].
     turned: theirs [in, out] (GPT-2's), ours [out, in].
+    flipped: rows in the reverse order: theirs class 1 is a match, ours class 0.
+    rank: theirs one score [1, ...], ours two classes, whose difference is that score.
+    one row: theirs a table whose first row alone is used, ours that row at every place. Not exact
+        backwards: ours may have learned rows that differ.
     """
 
     name: str
@@ -47,8 +51,8 @@ class Place:
     names: tuple[str, ...]
     form: Form | None = None
 
-    def shapes(self, ours: torch.Size | tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shapes that their weights must have, given the shape of ours."""
+    def shapes(self, ours: torch.Size | tuple[int, ...]) -> list[tuple[int, ...] | None]:
+        """The shapes that their weights must have, given that of ours; None: any number of rows."""
         d = tuple(ours)
         match self.form:
             case None:
@@ -64,6 +68,12 @@ class Place:
                 return [()]
             case "turned":
                 return [(d[1], d[0])]
+            case "flipped":
+                return [d]
+            case "rank":
+                return [(1, *d[1:])]
+            case "one row":
+                return [None]
         raise ValueError(self.form)
 
     def to_ours(self, theirs: list[torch.Tensor], shape: torch.Size) -> torch.Tensor:
@@ -75,38 +85,46 @@ class Place:
             whole = one.permute(0, 2, 3, 1)
         elif self.form == "turned":
             whole = one.T
+        elif self.form == "flipped":
+            whole = one.flip(0)
+        elif self.form == "rank":
+            whole = torch.cat([one, torch.zeros_like(one)])
+        elif self.form == "one row":
+            whole = one[:1].expand(shape)
         else:
             whole = one
         return whole.reshape(shape).contiguous()
 
     def to_theirs(self, ours: torch.Tensor) -> dict[str, torch.Tensor]:
         """Their weights from ours: the inverse of `to_ours`."""
-        shapes = self.shapes(ours.shape)
         if self.form is None:
             parts = list(ours.chunk(len(self.names))) if len(self.names) > 1 else [ours]
         elif self.form == "patch":
-            d, _, side, _ = shapes[0]
-            parts = [ours.reshape(d, side, side, 3).permute(0, 3, 1, 2)]
+            side = round((ours.shape[1] / 3) ** 0.5)
+            parts = [ours.reshape(-1, side, side, 3).permute(0, 3, 1, 2)]
         elif self.form == "turned":
             parts = [ours.T]
+        elif self.form == "flipped":
+            parts = [ours.flip(0)]
+        elif self.form == "rank":
+            parts = [ours[:1] - ours[1:]]
+        elif self.form == "one row":
+            parts = [ours]
         else:
-            parts = [ours.reshape(shapes[0])]
+            shape = self.shapes(ours.shape)[0]
+            assert shape is not None, self.form
+            parts = [ours.reshape(shape)]
         return {name: part.contiguous() for name, part in zip(self.names, parts, strict=True)}
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile("([^.]+)".join(map(re.escape, text.split("*"))) + r"\Z")
+    parts = (re.escape(part).replace(r"\*", "([^.]+)") for part in text.split("**"))
+    return re.compile("(.*)".join(parts) + r"\Z")
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name matches a pattern: `*` is one part, a last `**` all that follows."""
-    for text in patterns:
-        if text.endswith("**"):
-            if name.startswith(text[:-2]):
-                return True
-        elif _pattern(text).match(name):
-            return True
-    return False
+    """Whether a name matches a pattern: `*` is one part between dots, `**` any number of them."""
+    return any(_pattern(text).match(name) for text in patterns)
 
 
 def place(ours: str, names: Names) -> Place | None:

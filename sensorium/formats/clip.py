@@ -6,6 +6,7 @@ models/clip/modeling_clip.py with equal weights.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sensorium.formats._config import WRITTEN, Config
@@ -135,6 +136,7 @@ def _text(config: Config) -> Tower:
         ("text_model.", ""),
         _TOWER | {"vision_model.**": _OTHER},
         order="causal",
+        inside="text_model",
         ends=("<|startoftext|>", "<|endoftext|>"),
     )
 
@@ -157,10 +159,11 @@ def _image(config: Config) -> Tower:
         ("vision_model.", ""),
         _TOWER | {"text_model.**": _OTHER},
         colours=OPENAI,
+        inside="vision_model",
     )
 
 
-def whole(config: Config) -> Whole | None:
+def whole(config: Config, names: Collection[str]) -> Whole | None:
     """The whole model as a recipe of the form `clip`; None where the config is one tower's.
 
     Raises:

@@ -7,6 +7,7 @@ huggingface/transformers models/siglip/modeling_siglip.py with equal weights.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sensorium.formats._config import Config
@@ -124,6 +125,7 @@ def _text(config: Config) -> Tower:
         TEXT,
         ("text_model.", ""),
         left | {"vision_model.**": "the other tower"},
+        inside="text_model",
         ends=("<pad>", "</s>"),
     )
 
@@ -144,10 +146,11 @@ def _image(config: Config) -> Tower:
         IMAGE,
         ("vision_model.", ""),
         left | {"text_model.**": "the other tower", "classifier.**": "a head for another task"},
+        inside="vision_model",
     )
 
 
-def whole(config: Config) -> Whole | None:
+def whole(config: Config, names: Collection[str]) -> Whole | None:
     """The whole model as a recipe of contrast without projections; None for a single tower.
 
     The sigmoid loss is not one of ours: its bias moves all similarities alike, so ranks are the

@@ -83,7 +83,9 @@ def towers(config: Config) -> dict[str, Tower]:
         embedding_norm=False,
         pool="first",
     )
-    return {"image": Tower("image", encoder, picture(config), NAMES, ("vit.", ""), LEFT_OUT)}
+    options = picture(config)
+    tower = Tower("image", encoder, options, NAMES, ("vit.", ""), LEFT_OUT, pooled="first")
+    return {"image": tower}
 
 
 def written(towers: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """CLIP folders against transformers, with random weights saved by it."""
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -8,6 +9,8 @@ from reference import image_look, pixels, text_look
 from formats import saved
 from sensorium import importing
 from sensorium.errors import UserError
+from sensorium.modalities.image import patchify
+from sensorium.prepare import Column
 
 LIMIT = dict(atol=1e-5, rtol=0)
 
@@ -75,3 +78,45 @@ def test_heads_that_do_not_divide_the_width_are_named(tmp_path, empty_cache):
         importing.tower(folder, "text")
     assert caught.value.field == "text_config.num_attention_heads"
     assert "24" in caught.value.expected
+
+
+def test_the_whole_model_is_a_recipe_of_ours(tmp_path, empty_cache):
+    folder = saved.clip(tmp_path / "clip")
+    theirs = transformers.CLIPModel.from_pretrained(folder).eval()
+    whole = importing.whole(folder)
+    assert whole.recipe.fusion == {"use": "none"}
+    assert whole.recipe.order == {"text": "causal"}
+    assert not whole.new
+    assert not whole.left_out
+    assert max(row.absolute for row in whole.check.rows) <= 1e-5
+    layers = [row.layer for row in whole.check.rows]
+    assert layers[0] == "image: embeddings"
+    assert layers[-3:] == ["image: vector", "text: vector", "scaled similarity"]
+    draws = torch.Generator().manual_seed(3)
+    pictures = torch.randint(0, 256, (4, 32, 32, 3), generator=draws, dtype=torch.uint8).numpy()
+    places = [[at] for at in range(4)]
+    texts = ["w5 w6", "w9", "w200 w17 w4 w8", "w5"]
+    vectors = {
+        name: whole.embed(name, Column(name, items, places, np.arange(4), False))
+        for name, items in (("image", pictures), ("text", texts))
+    }
+    ids = whole.reader("text").modality.batch(texts).ids
+    ids = torch.where(whole.reader("text").modality.batch(texts).real, ids, saved.WORDS - 1)
+    spec = whole.step.model.encoders["image"].spec
+    values = torch.stack([torch.from_numpy(patchify(x, 8)) for x in pictures])
+    with torch.no_grad():
+        out = theirs(input_ids=ids, pixel_values=pixels(values, 8, spec))
+    torch.testing.assert_close(torch.from_numpy(vectors["text"]), out.text_embeds, **LIMIT)
+    torch.testing.assert_close(torch.from_numpy(vectors["image"]), out.image_embeds, **LIMIT)
+    scale = whole.step.objectives["contrastive"].log_scale
+    torch.testing.assert_close(scale, theirs.logit_scale[None])
+    again = importing.whole(folder)  # as it is kept
+    assert again.recipe == whole.recipe
+    assert again.check == whole.check
+
+
+def test_a_tower_is_no_whole_model(tmp_path, empty_cache):
+    config = saved.clip_config().vision_config
+    folder = saved.save(transformers.CLIPVisionModel(config), tmp_path / "v")
+    with pytest.raises(UserError, match="one tower, not a whole model"):
+        importing.whole(folder)

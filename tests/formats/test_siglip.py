@@ -40,3 +40,15 @@ def test_a_tower_without_its_head_is_refused(tmp_path, empty_cache):
     with pytest.raises(UserError) as caught:
         importing.tower(folder, "image")
     assert caught.value.field == "vision_config.vision_use_head"
+
+
+def test_the_whole_model_ranks_alike(tmp_path, empty_cache):
+    folder = saved.siglip(tmp_path / "siglip")
+    whole = importing.whole(folder)
+    assert max(row.absolute for row in whole.check.rows) <= 1e-5
+    assert whole.check.rows[-1].layer == "scaled similarity"
+    assert not whole.recipe.project
+    assert "sigmoid" in whole.recipe.departures[0]
+    theirs = transformers.SiglipModel.from_pretrained(folder)
+    ours = whole.step.objectives["contrastive"].log_scale
+    torch.testing.assert_close(ours, theirs.logit_scale)
