@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from reference import randomise
 
 from sensorium import draws, recipe, shelf
 from sensorium.encoders import transformer, vision_transformer
@@ -121,8 +122,14 @@ def small(
     seed=0,
     momentum: float | None = None,
     width=32,
+    lively=True,
 ) -> Step:
-    """A Step of one-layer encoders, one layer of fusion and the objectives of some options."""
+    """A Step of one-layer encoders, one layer of fusion and the objectives of some options.
+
+    Args:
+        lively: weights so large that what is seen moves what is said; False: those that training
+            starts from, which say almost the same of everything.
+    """
     torch.manual_seed(seed)
     size = dict(width=width, depth=1, heads=2)
     encoders = {
@@ -139,6 +146,8 @@ def small(
     told = {x.view.modality: {} for x in reads if x.give == "logits"}
     compared = {x.view.modality for x in reads if x.give == "vector"}
     model = Model(encoders, met, 16, compared=compared, told=told)
+    if lively:
+        randomise(model, seed, spread=0.3)
     if momentum is None and any(node.who == "teacher" for node in reads):
         momentum = 0.99
     return Step(model, objectives, momentum)
