@@ -1,4 +1,4 @@
-"""Commands that give a trained run a task and ask it: finetune, predict, answer, caption, export."""
+"""Give a trained run a task, and ask it: finetune, predict, answer, caption, export."""
 
 from __future__ import annotations
 

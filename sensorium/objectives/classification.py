@@ -65,8 +65,8 @@ class Objective(nn.Module):
             )
         self.spec, self.given = spec, given
         self.of = spec.of or tuple(given.views)
-        all_meet = given.meets and given.joint > 0 and set(self.of) == set(given.views)
-        self.joint = all_meet and len(self.of) > 1
+        joined = given.joint > 0 and set(self.of) == set(given.views)
+        self.joint = joined and len(self.of) > 1
         width = given.joint if self.joint else sum(given.widths[name] for name in self.of)
         classes = given.classes[spec.target]
         self.head = nn.Linear(width, classes)
