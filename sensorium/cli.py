@@ -165,6 +165,9 @@ def resume(
 
 def _finish(run, console, teller) -> None:
     """What the index holds, report, scores, verdict, next command."""
+    if run.recipe.tune is not None:
+        commands_task.finish(run, console)
+        return
     from sensorium import store
     from sensorium.terminal import rail, score_lines, search_command, verdict_lines
 

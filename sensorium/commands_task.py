@@ -77,7 +77,7 @@ def finetune(
         run, data, Wish(task, method, label, told, rank, interpolate, budget, seed, changes), out
     )
     from sensorium.finetuning import finetune as tune
-    from sensorium.terminal import Teller, rail
+    from sensorium.terminal import Teller
 
     console, err = consoles()
     made = tune(
@@ -85,10 +85,18 @@ def finetune(
         rank=rank, interpolate=interpolate, overrides=overrides, workers=workers, device=device,
         watcher=Teller(err),
     )  # fmt: skip
-    for line in table_lines(made):
+    finish(made, console)
+
+
+def finish(run: Run, console: Any) -> None:
+    """Report, before and after, next command."""
+    from sensorium.terminal import rail
+
+    page = run.report()
+    for line in table_lines(run):
         console.print(line, markup=False)
-    console.print(rail("run", str(made.folder)))
-    console.print(rail("try", try_command(made)))
+    console.print(rail("report", str(page)))
+    console.print(rail("try", try_command(run)))
 
 
 def try_command(run: Run) -> str:
