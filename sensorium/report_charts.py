@@ -77,10 +77,12 @@ class Axis:
     ticks: list[float]
 
     @classmethod
-    def over(cls, highest: float) -> Axis:
-        """From 0 to a round number above the highest, at most 1."""
-        top = min(max(highest, 0.01), 1.0)
-        return cls([tick for tick in steps_of(0, top) if tick <= 1.0])
+    def over(cls, highest: float, most: float | None = 1.0) -> Axis:
+        """From 0 to a round number above the highest, at most `most` if there is one."""
+        if most is None:
+            return cls(steps_of(0, max(highest, 0.01)))
+        top = min(max(highest, 0.01), most)
+        return cls([tick for tick in steps_of(0, top) if tick <= most])
 
     def at(self, value: float) -> str:
         """The place of a value, in percent."""

@@ -1,4 +1,4 @@
-"""The report's words: how numbers are written, what things are called, the verdict."""
+"""The report's words: how numbers are written, and what things are called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 LABELS = {
@@ -14,6 +13,26 @@ LABELS = {
     "plain_projections": "plain projections",
     "partner_shuffled": "partner shuffled",
     "chance": "no skill",
+    "unigram": "most frequent word",
+    "majority": "most frequent class",
+    "constant": "most frequent caption",
+    "retrieved": "nearest caption, found",
+    "image_alone": "picture alone",
+    "text_alone": "words alone",
+    "vectors": "its vectors alone",
+    "untrained": "untrained weights",
+}
+# What knows nothing of the single record. A run that does not beat all of them has no skill yet.
+IDLE = ("chance", "unigram", "majority", "constant", "untrained")
+# Metrics that are no shares: printed with two places, and the axis goes beyond 1.
+AMOUNTS = ("nats per token", "nats per record", "loss", "CIDEr-D")
+TASKS = {
+    "retrieval": "Retrieval",
+    "classification": "Classes",
+    "matching": "Matching",
+    "prediction": "Words",
+    "captioning": "Captions",
+    "loss": "Loss",
 }
 # modality -> (what asks, at the head of a sentence; what is asked for; what a pool holds)
 WORDS = {
@@ -75,6 +94,33 @@ def logarithm(value: float) -> str:
     return decimal(value)
 
 
+def figure(metric: str, value: float) -> str:
+    """A score as printed: a share, or an amount with two places."""
+    return decimal(value) if metric in AMOUNTS else share(value)
+
+
+def luck_of(metric: str, value: float) -> str:
+    """What luck gives, with its origin: `1 in 174`, `ln 4,000 = 8.29`."""
+    return logarithm(value) if metric in AMOUNTS else odds(value)
+
+
+def lower(score: Mapping[str, Any]) -> bool:
+    """Whether less is better of a score."""
+    return score.get("better") == "lower"
+
+
+def idle(score: Mapping[str, Any]) -> str | None:
+    """The strongest control that knows nothing of the single record, or None."""
+    known = [
+        (given["value"], name)
+        for name, given in score["controls"].items()
+        if name in IDLE and given.get("value") is not None
+    ]
+    if not known:
+        return None
+    return (min if lower(score) else max)(known, key=lambda one: one[0])[1]
+
+
 # --- names -------------------------------------------------------------------------------------
 
 
@@ -84,140 +130,21 @@ def label(control: str) -> str:
 
 
 def direction_words(direction: str) -> str:
-    """`text_to_image` -> `words to picture`."""
+    """`text_to_image` -> `words to picture`; an objective's name -> what it asks for."""
+    kind = re.sub(r"_\d+\Z", "", direction)
+    if kind in ASKED:
+        return ASKED[kind]
     query, _, pool = direction.partition("_to_")
     names = {"text": "words", "image": "picture"}
     return " to ".join(names.get(x, x.replace("_", " ")) for x in (query, pool) if x)
 
 
-# --- the verdict -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The page's title, the sentences under it, and whether there is skill beyond luck."""
-
-    title: str
-    lines: list[str]
-    skill: bool
-
-
-def verdict(scores: list[dict[str, Any]]) -> Verdict:
-    """A run's scores in words that a stranger repeats.
-
-    Skill is an interval that lies above luck. Against a control the sentence claims only what the
-    two intervals show: apart, overlapping, or the control ahead.
-    """
-    ranked = sorted(
-        scores, key=lambda s: (s["metric"] != "recall@1", s["direction"] != "text_to_image")
-    )
-    score = ranked[0]
-    controls, protocol = score["controls"], score["protocol"]
-    value, (low, high) = score["value"], score["interval"]
-    luck = controls.get("chance", {}).get("value") or 0.0
-    said, skill = _sentence(score), low > luck
-    if skill:
-        title = f"{said} {in_hundred(value)} times in 100. Luck finds it {in_hundred(luck)} times."
-    else:
-        title = (
-            f"No better than luck yet: {said[0].lower()}{said[1:]} {in_hundred(value)} times in "
-            f"100, luck {in_hundred(luck)} times."
-        )
-    lines = [_where(protocol)]
-    if not skill:
-        holds = "holds what luck gives" if high >= luck else "lies below what luck gives"
-        lines.append(f"The 95 % interval, {share(low)} to {share(high)}, {holds} ({share(luck)}).")
-    else:
-        lines += _against(value, (low, high), controls)
-    for other in ranked[1:]:
-        if other["metric"] == score["metric"] and other["task"] == score["task"]:
-            beyond = other["interval"][0] > (other["controls"].get("chance", {}).get("value") or 0)
-            told = f"{_sentence(other)} {in_hundred(other['value'])} times in 100"
-            if beyond != skill:
-                told += ", which is beyond luck" if beyond else ", which is no better than luck"
-            lines.append(told + ".")
-    return Verdict(title, lines, skill)
-
-
-def _sentence(score: Mapping[str, Any]) -> str:
-    """`Words find the right picture first`, `... among the first 5`."""
-    query, _, pool = score["direction"].partition("_to_")
-    subject = WORDS[query][0] if query in WORDS else f"{query.replace('_', ' ').capitalize()} finds"
-    wanted = WORDS[pool][1] if pool in WORDS else pool.replace("_", " ")
-    k = score["metric"].partition("@")[2]
-    place = "first" if k in ("1", "") else f"among the first {k}"
-    return f"{subject} the right {wanted} {place}"
-
-
-def _where(protocol: Mapping[str, Any]) -> str:
-    n, split = f"{protocol['records']:,} records", protocol["split"]
-    if split == "test":
-        return f"{n} of the test split, kept from training and from choosing."
-    return (
-        f"{n} of the {split} split, which also chose the step: expect less on new data. "
-        "The test split is not scored yet."
-    )
-
-
-def _against(value: float, interval: tuple[float, float], controls: Mapping[str, Any]) -> list[str]:
-    """The strongest control if it is beaten; every one that is not; those that are missing.
-
-    By the paired interval of the difference where it was computed, else by the two intervals.
-    """
-    measured = [
-        (_in_sentence(name), given["value"], given["interval"], given.get("difference_interval"))
-        for name, given in controls.items()
-        if given.get("value") is not None and isinstance(given.get("interval"), list | tuple)
-    ]
-    lines, level, paired = [], [], False
-    for at, (told, other, (low, high), apart_by) in enumerate(
-        sorted(measured, key=lambda m: -m[1])
-    ):
-        against = f"{share(value)} against {share(other)}"
-        if apart_by is not None:
-            least, most = apart_by
-            overlaps, worse = least <= 0 <= most, most < 0
-            how = f"95 % interval of the paired difference {_points(least)} to {_points(most)}"
-        else:
-            overlaps, worse = interval[0] <= high and low <= interval[1], other > value
-            how = "the 95 % intervals lie apart"
-        if overlaps:
-            paired = paired or apart_by is not None
-            level.append(f"{told}, {share(low)} to {share(high)}" if apart_by is None else
-                         f"{told} ({against}; {_points(apart_by[0])} to {_points(apart_by[1])} "
-                         "points)")  # fmt: skip
-        elif worse:
-            lines.append(f"It does worse than {told}: {against}; {how}.")
-        elif at == 0:
-            gain = decimal(100 * (value - other), 1)
-            lines.append(f"It beats {told} by {gain} points ({against}; {how}).")
-    if level and paired:
-        lines.append(f"These records do not tell it apart from {'; nor from '.join(level)}.")
-    elif level:
-        of, apart = ("that", "the two") if len(level) == 1 else ("those", "them")
-        lines.append(
-            f"Its interval, {share(interval[0])} to {share(interval[1])}, overlaps {of} of "
-            f"{'; of '.join(level)}: these records do not tell {apart} apart."
-        )
-    for name, given in controls.items():
-        if given.get("value") is None:
-            said = (
-                f"{_in_sentence(name)} was not measured: {given.get('reason', 'no reason given')}"
-            )
-            lines.append(said[0].upper() + said[1:] + ".")
-    return lines
-
-
-def _points(difference: float) -> str:
-    """A difference of shares in points."""
-    return decimal(100 * difference, 1)
-
-
-def _in_sentence(control: str) -> str:
-    """A control's label without a comma that would break a sentence: `ConSE (nothing trained)`."""
-    name, comma, rest = label(control).partition(", ")
-    return f"{name} ({rest})" if comma else name
-
+ASKED = {
+    "masked_tokens": "hidden words",
+    "generation": "next words",
+    "image_self_supervision": "two views of a picture",
+    "translation_contrast": "text with text",
+}
 
 # --- languages ---------------------------------------------------------------------------------
 

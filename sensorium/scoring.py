@@ -261,6 +261,13 @@ def class_logits(
     return np.concatenate(found)
 
 
+def needed_of(run: Run, name: str) -> list[str]:
+    """The columns that a classification needs: what it is told from, and the class."""
+    objective = run.step.objectives[name]
+    of = run.recipe.modalities if objective.joint else objective.of
+    return [*of, objective.spec.target]
+
+
 def truth_of(run: Run, asked: Asked, target: str) -> NDArray[np.int64]:
     """The class of each record, int64 [n]; -1 for one that training lacked."""
     made, about = asked.columns[target], run.modalities[target]
@@ -270,8 +277,7 @@ def truth_of(run: Run, asked: Asked, target: str) -> NDArray[np.int64]:
 def _classification(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     objective = run.step.objectives[name]
     target, of = objective.spec.target, list(objective.of)
-    needed = [*(of if not objective.joint else run.recipe.modalities), target]
-    asked = Asked.over(run, split, needed)
+    asked = Asked.over(run, split, needed_of(run, name))
     truth = truth_of(run, asked, target)
 
     def told(change: Change) -> classification.Answers:
@@ -360,7 +366,7 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
         asked = Asked.over(run, split, list(run.columns))
     except UserError:  # e.g. no record of the split has the second text
         return []
-    size = max(2, min(run.recipe.optimiser.batch, len(asked) // loss.FEWEST))
+    size = min(run.recipe.optimiser.batch, max(len(asked) // loss.FEWEST, min(len(asked), 8)))
     rows = draws.order(len(asked), run.recipe.seed, "loss", split)
     rows = rows[: len(rows) // size * size]  # no short batch: its loss would be another
     own, luck = _sums(run, run.step, asked, name, size, rows)
@@ -369,6 +375,7 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     untrained = other if level else "untrained, it is asked something easier: nothing is queued"
     protocol = asked.protocol | {
         "objective": name,
+        "records": len(rows),
         "batch": size,
         "untrained": "the same model with its initial weights",
     }

@@ -19,7 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sensorium.errors import UserError, command
-from sensorium.report_words import direction_words, label, share, verdict
+from sensorium.report_verdict import verdict
+from sensorium.report_words import direction_words, label, share
 
 __all__ = [
     "Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "search_command",

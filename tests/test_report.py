@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sensorium import recipe as recipes
-from sensorium import report, report_page
+from sensorium import report, report_answers, report_page
 from sensorium.records import Blob
 from sensorium.report_charts import Curve, Markup, join, steps_of, tag
+from sensorium.report_verdict import verdict
 from sensorium.report_words import (
     LABELS,
     in_hundred,
@@ -27,7 +28,6 @@ from sensorium.report_words import (
     logarithm,
     odds,
     share,
-    verdict,
 )
 from sensorium.run import Run
 
@@ -307,7 +307,7 @@ def test_gallery_and_failures_agree_with_the_ranks(folder):
     ranks = retrieval.rank(table, pairs(columns["text"], columns["image"]).right()).ranks
     assert shown.queries == len(ranks)
     assert [answer.rank for answer in shown.worst][:1] == [max(ranks)]
-    texts = [report.clipped(text) for text in columns["text"].items]
+    texts = [report_answers.clipped(text) for text in columns["text"].items]
     for answer in shown.gallery + shown.worst:
         assert ranks[texts.index(answer.query)] == answer.rank
         right = [picture.rank for picture in answer.found if picture.right]
@@ -362,13 +362,13 @@ def test_a_run_of_one_step(copy):
 def test_a_picture_of_twelve_megapixels_a_bomb_and_a_fragment():
     out = io.BytesIO()
     Image.effect_noise((4000, 3000), 60).convert("RGB").save(out, "JPEG", quality=40)
-    small = report.thumbnail(Blob("12mp.jpg", data=out.getvalue()))
+    small = report_answers.thumbnail(Blob("12mp.jpg", data=out.getvalue()))
     with Image.open(io.BytesIO(small)) as picture:
-        assert (picture.format, picture.size) == ("WEBP", (report.SIDE, report.SIDE))
-    assert report.thumbnail(Blob("cut.jpg", data=out.getvalue()[:2000])) is None
+        assert (picture.format, picture.size) == ("WEBP", (report_answers.SIDE, report_answers.SIDE))
+    assert report_answers.thumbnail(Blob("cut.jpg", data=out.getvalue()[:2000])) is None
     bomb = bytearray(photo(0))
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2
-    assert report.thumbnail(Blob("bomb.png", data=bytes(bomb))) is None
+    assert report_answers.thumbnail(Blob("bomb.png", data=bytes(bomb))) is None
 
 
 # --- the verdict -------------------------------------------------------------------------------

@@ -202,7 +202,8 @@ def scores(
 
     def mean(metric: str, values: dict[str, NDArray]) -> dict[str, Any]:
         own = values.pop("")
-        return score(metric, means(own, values | missing, np.arange(n), (*key, metric)))
+        rest: dict[str, NDArray | str] = {**values, **missing}
+        return score(metric, means(own, rest, np.arange(n), (*key, metric)))
 
     facts = {
         name: np.stack([bleu_facts(x, y) for x, y in zip(own, theirs, strict=True)])

@@ -142,7 +142,8 @@ def _macro(
     key: Key,
 ) -> dict[str, Any]:
     """Over the classes that training had."""
-    own, truth, beside = own[known], truth[known], {}
+    own, truth = own[known], truth[known]
+    beside: dict[str, Any] = {}
     for name, right in others.items():
         if isinstance(right, str):
             beside[name] = {"value": None, "reason": right}
