@@ -181,7 +181,10 @@ def _finish(run, console, teller) -> None:
     for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
     console.print(rail("report", str(page)))
-    console.print(rail("try", search_command(run.folder, run.example())))
+    from sensorium.report import uses
+
+    find = search_command(run.folder, run.example()) if run.compares else None
+    console.print(rail("try", uses(run, {score["task"] for score in scores}, find)[0][1]))
 
 
 commands_task.register(app)
@@ -195,7 +198,7 @@ def evaluate(
     device: Device = "cpu",
     shelf: Shelf = None,
 ) -> None:
-    """Retrieval both ways, with interval, protocol and controls."""
+    """Every task that fits the run, with interval, protocol and controls."""
     add_shelves(shelf)
     from sensorium.run import Run
 
@@ -204,20 +207,13 @@ def evaluate(
     if json:
         print_json(scores)
         return
-    from rich.markup import escape
-
-    from sensorium.terminal import score_lines, verdict_lines
+    from sensorium.terminal import protocol_lines, score_lines, verdict_lines
 
     console, _ = consoles()
-    for metric in ("recall@1", "recall@5", "recall@10"):
+    for metric in dict.fromkeys(score["metric"] for score in scores):
         for line in score_lines(scores, console, metric):
             console.print(line)
-    protocol = scores[0]["protocol"]
-    console.print(
-        f"[dim]{escape(protocol['ties'])}; {escape(protocol['interval'])}; "
-        f"step {protocol['step']:,} chosen on validation[/dim]"
-    )
-    for line in verdict_lines(scores):
+    for line in (*protocol_lines(scores), *verdict_lines(scores)):
         console.print(line)
 
 

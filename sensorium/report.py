@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,24 +230,29 @@ def _commands(run: Run, facts: Facts) -> list[tuple[str, str]]:
     if not facts.verdict.skill:
         longer = [] if tuned else [("Train longer", f"{again} --budget 10min")]
         return [("Look for what is wrong with the data", f"sensorium doctor {data}"), *longer]
-    tried = _uses(run, facts)
-    if not tuned:
-        tried.append(("See whether another seed agrees", f"{again} --seed {facts.seed + 1}"))
-    return tried
-
-
-def _uses(run: Run, facts: Facts) -> list[tuple[str, str]]:
-    """(what for, command) for what this run can do."""
-    place, data = _typed(run), shlex.quote(str(run.info["data"]))
-    tasks = {b.task for b in facts.blocks} if isinstance(facts.blocks, list) else set()
-    tried = []
+    find = None
     if isinstance(facts.shown, Shown):
         asked = [answer.query for answer in sorted(facts.shown.gallery, key=lambda a: a.rank)]
         short = (text for text in asked if len(text) <= 40 and text.isprintable())
         find = search_command(_place(run.folder), next(short, "a red boat"))
         if not (run.folder / "index").is_dir():
             find = f"sensorium index {place}\n{find}"
-        tried.append(("Find pictures by words", find))
+    tasks = {b.task for b in facts.blocks} if isinstance(facts.blocks, list) else set()
+    tried = uses(run, tasks, find)
+    if not tuned:
+        tried.append(("See whether another seed agrees", f"{again} --seed {facts.seed + 1}"))
+    return tried
+
+
+def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple[str, str]]:
+    """(what for, command) for what a run can do.
+
+    Args:
+        tasks: that it has scores of.
+        find: the command that searches, where it can search.
+    """
+    place, data = _typed(run), shlex.quote(str(run.info["data"]))
+    tried = [("Find pictures by words", find)] if find else []
     if "classification" in tasks:
         file = "FILE" if "image" in run.recipe.modalities else "'some words'"
         tried.append(("Name the class of something new", f"sensorium predict {place} {file}"))

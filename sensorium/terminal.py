@@ -19,12 +19,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sensorium.errors import UserError, command
+from sensorium.report_charts import steps_of
 from sensorium.report_verdict import verdict
-from sensorium.report_words import direction_words, label, share
+from sensorium.report_words import AMOUNTS, direction_words, figure, label, lower, share
 
 __all__ = [
-    "Teller", "consoles", "error_lines", "rail", "result_lines", "score_lines", "search_command",
-    "verdict", "verdict_lines",
+    "Teller", "consoles", "error_lines", "protocol_lines", "rail", "result_lines", "score_lines",
+    "search_command", "verdict", "verdict_lines",
 ]  # fmt: skip
 
 RAIL = 9
@@ -138,12 +139,23 @@ def _marks(console: Console) -> dict[str, str]:
     return {"dot": "*", "line": "=", "hollow": "o", "thin": "-", "dash": "-", "more": "~"}
 
 
-def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "recall@1"):
-    """The score table: per direction the run, its controls, luck, on one axis."""
-    marks = _marks(console)
-    picked = [score for score in scores if score["metric"] == metric]
-    if not picked:
-        return
+def score_lines(scores: list[dict[str, Any]], console: Console, metric: str | None = None):
+    """The score table: per direction the run, its controls, luck, on one axis.
+
+    Of one metric, or by default of the first of each task.
+    """
+    picked: dict[str, list[dict[str, Any]]] = {}
+    first: dict[str, str] = {}
+    for score in scores:
+        wanted = first.setdefault(score["task"], metric or score["metric"])
+        if score["metric"] == wanted:
+            picked.setdefault(score["task"], []).append(score)
+    for group in picked.values():
+        yield from _table(group, _marks(console))
+
+
+def _table(picked: list[dict[str, Any]], marks: dict[str, str]):
+    metric = picked[0]["metric"]
     highest = max(
         high
         for score in picked
@@ -151,23 +163,33 @@ def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "r
         if row["value"] is not None
         for high in (row["value"], row["interval"][1] if _measured(row) else 0.0)
     )
-    top = min(1.0, max(0.2, -(-highest // 0.2) * 0.2))
-    cells = AXIS
+    if metric in AMOUNTS:
+        ticks = steps_of(0, max(highest, 0.01))
+    else:
+        steps = round(min(1.0, max(0.2, -(-highest // 0.2) * 0.2)) / 0.2)
+        ticks = [at / 5 for at in range(steps + 1)]
+    top, cells = ticks[-1], AXIS
 
     def at(value: float) -> int:
         return min(cells - 1, int(value / top * (cells - 1) + 0.5))
 
     axis = [" "] * (cells + 3)
-    for tick in range(round(top / 0.2) + 1):
-        written = "0" if tick == 0 else share(tick * 0.2).rstrip("0").rstrip(".")
-        for offset, letter in enumerate(written):
-            axis[min(at(tick * 0.2) + offset, cells + 2)] = letter
-    yield f"[dim]{metric:<26}value  95 %         {''.join(axis).rstrip()}[/dim]"
+    for tick in ticks:
+        written = f"{tick:g}" if metric in AMOUNTS else share(tick).rstrip("0").rstrip(".")
+        for offset, letter in enumerate(written or "0"):
+            axis[min(at(tick) + offset, cells + 2)] = letter
+    yield f"[dim]{escape(metric):<26}value  95 %         {''.join(axis).rstrip()}[/dim]"
     for score in picked:
-        direction = direction_words(score["direction"])
-        pool = f"{score['protocol']['pool']:,} in the pool, {score['protocol']['split']} split"
-        yield f"{escape(direction)}  [dim]{pool}[/dim]"
-        luck = at(score["controls"]["chance"]["value"])
+        protocol = score["protocol"]
+        pool = (
+            f"{protocol['pool']:,} in the pool" if "pool" in protocol else
+            f"{protocol['records']:,} records"
+        )  # fmt: skip
+        less = "; less is better" if lower(score) else ""
+        direction = escape(direction_words(score["direction"]))
+        yield f"{direction}  [dim]{pool}, {protocol['split']} split{less}[/dim]"
+        chance = score["controls"].get("chance")
+        luck = None if chance is None else at(chance["value"])
         rows = [("this run", score, True)]
         rows += [(label(k), c, False) for k, c in score["controls"].items()]
         for name, row, own in rows:
@@ -177,18 +199,31 @@ def score_lines(scores: list[dict[str, Any]], console: Console, metric: str = "r
                 yield f"[dim]  {escape(name)}{marks['dash']:>5}  {why}[/dim]"
                 continue
             line = [" "] * cells
-            line[luck] = ":"
+            if luck is not None:
+                line[luck] = ":"
             interval = ""
             if _measured(row):
                 low, high = row["interval"]
-                interval = f"{share(low)}{marks['dash']}{share(high)}"
+                interval = f"{figure(metric, low)}{marks['dash']}{figure(metric, high)}"
                 for cell in range(at(low), at(high) + 1):
                     line[cell] = marks["line" if own else "thin"]
+            if _measured(row) or row is not chance:
                 line[at(row["value"])] = marks["dot" if own else "hollow"]
             picture = escape("".join(line).rstrip())
-            text = f"  {escape(name)}{share(row['value']):>5}  {interval:<12} {picture}"
-            style = "bold" if own else "yellow" if row is score["controls"]["chance"] else "dim"
+            text = f"  {escape(name)}{figure(metric, row['value']):>5}  {interval:<12} {picture}"
+            style = "bold" if own else "yellow" if row is chance else "dim"
             yield f"[{style}]{text}[/{style}]"
+
+
+def protocol_lines(scores: list[dict[str, Any]]):
+    """How ties and intervals are meant, per task and metric, and which step was asked."""
+    told = dict.fromkeys(
+        f"{score['task']}: {score['protocol']['ties']}; {score['protocol']['interval']}; "
+        f"step {score['protocol']['step']:,} chosen on validation"
+        for score in scores
+    )
+    for line in told:
+        yield f"[dim]{escape(line)}[/dim]"
 
 
 def verdict_lines(scores: list[dict[str, Any]]):
