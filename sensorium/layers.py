@@ -116,7 +116,8 @@ class CrossAttention(nn.Module):
             k, v = k[rows], v[rows]
         if cache is not None:
             k, v = cache.extend(self, place, (k, v), axis=2)
-        # A softmax over nothing is NaN: who sees nothing looks at everything and is set to zero.
+        # A softmax over nothing is NaN in some kernels: who sees nothing looks at everything, and
+        # what comes of it is set to zero.
         blind = ~table.any(-1, keepdim=True)
         seen = F.scaled_dot_product_attention(
             q, k, v, attn_mask=table | blind, dropout_p=self.dropout if self.training else 0.0
