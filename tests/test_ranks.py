@@ -109,5 +109,5 @@ def waiting():
 
 
 def test_nothing_waits_for_ever():
-    with pytest.raises(AssertionError, match="not done in|process"):
+    with pytest.raises(AssertionError, match=r"not done in|process"):
         together(waiting, seconds=3)
