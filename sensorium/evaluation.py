@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorium import controls, draws, files, scoring
 from sensorium.building import views
+from sensorium.comparing import refuse_blind
 from sensorium.errors import RunError
 from sensorium.loading import gather
 from sensorium.nodes import Encode, Read
@@ -280,8 +281,10 @@ def match(run: Run, file: str | Path, words: str) -> dict[str, Any]:
 
     Raises:
         DataError: the file is no picture, there are no words, or the run's data is gone.
-        RunError: the validation split has no wrong pair to compare with.
+        RunError: the run compares nothing, or the validation split has no wrong pair to compare
+            with.
     """
+    refuse_blind(run)
     similarity = float(
         run.vector("image", Blob(str(file), Path(file)), str(file))
         @ run.vector("text", words, "words")

@@ -23,6 +23,7 @@ import safetensors.numpy
 
 import sensorium
 from sensorium import files, reading, shelf, store
+from sensorium.comparing import refuse_blind
 from sensorium.errors import DataError, RunError, clip
 from sensorium.records import Blob, Record, Records, Rejected, Source, Value
 from sensorium.store import Index, Pool
@@ -75,8 +76,10 @@ def build(
 
     Raises:
         DataError: the data cannot be read, or nothing in it can be indexed.
-        RunError: the run has not finished, another process is building, or the disk failed.
+        RunError: the run has not finished or compares nothing, another process is building, or the
+            disk failed.
     """
+    refuse_blind(run)
     mine = store.weights(run)
     place = run.folder / "index"
     records, told = _gallery(run, data, fields)  # before the claim: a mistake writes nothing

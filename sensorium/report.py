@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import files, report_answers, report_examples, shelf, towers
+from sensorium import comparing, files, report_answers, report_examples, shelf, towers
 from sensorium.errors import UserError
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
@@ -260,7 +260,7 @@ def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple
         tried.append(("Write about a picture", f"sensorium caption {place} FILE"))
     if not tried:
         tune = f"sensorium finetune {place} {data} --task"
-        if {"image", "text"} <= set(run.recipe.modalities):
+        if comparing.can_learn(run.recipe):
             tried.append(("Make it find pictures by words", f"{tune} retrieval"))
         tried.append(("Make it tell classes, where a field holds them", f"{tune} classification"))
     return tried

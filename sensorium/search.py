@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sensorium.comparing import refuse_blind
 from sensorium.errors import DataError, clip, nearest, unknown
 from sensorium.manifest import Damaged
 from sensorium.records import Blob
@@ -63,7 +64,7 @@ def search(
     Raises:
         DataError: none or several of words, image and like; nothing in the words; an unreadable
             picture; an unknown key, field or modality (names the nearest).
-        RunError: no index, a damaged one, or the index of another run.
+        RunError: no index, a damaged one, or the index of another run; a run that compares nothing.
     """
     asked = {"words": words, "image": image, "like": like}
     given = [name for name, value in asked.items() if value is not None]
@@ -75,6 +76,8 @@ def search(
         raise DataError("search", field="k", expected="at least 1", found=str(k))
     if words is not None and not words.strip():
         raise DataError("search", expected="words", found="none")
+    if not (run.folder / "index").exists():  # where there is one, it compares
+        refuse_blind(run)
     index = load(run)
     allowed = _allowed(index, where or {})
     if like is not None:
