@@ -116,7 +116,8 @@ def _guessed(
             ids = seen.tokens.ids[row][seen.tokens.real[row]].tolist()
             # Of hidden words rather one that shows as hidden than one that was swapped or kept.
             blank = [k for k in own if hidden and ids[int(seen.places[k]) % length] == text.hide_id]
-            among = blank or own
+            worded = [k for k in own if int(seen.truth[k]) not in text.special]
+            among = blank or worded or own
             key = (run.recipe.seed, "report word", asked.split, asked.records[at].key)
             k = among[int(draws.uniform(*key) * len(among))]
             place, truth = int(seen.places[k]) % length, int(seen.truth[k])

@@ -91,12 +91,13 @@ def _example(one: Example, pictured: bool, certain: bool) -> Markup:
         shown = image_of(one.picture, "thumb") if one.picture is not None else None
         cells.append(tag("td", shown))
     if one.before is not None:
-        blank = tag("span", "\u2003\u2003", class_="hole", role="img", aria_label="hidden word")
+        blank = tag("span", "\u00a0", class_="hole", role="img", aria_label="the word asked for")
         text = [one.before, blank, one.after] if one.hole else [one.before]
         said = tag("span", *text, class_="theirs clamp", lang=one.language, dir="auto")
         cells.append(tag("th", said, scope="row"))
     cells.append(tag("td", theirs("span", one.truth, one.language, class_="clamp")))
-    answer = theirs("b" if one.right else "span", one.answer, one.language, class_="clamp")
+    cut = "clamp" if one.right is None else ""
+    answer = theirs("b" if one.right else "span", one.answer, one.language, class_=cut)
     verdict = tag("span", " right", class_="note") if one.right else None
     cells.append(tag("td", answer, verdict))
     if certain:

@@ -74,7 +74,7 @@ def verdict(scores: list[dict[str, Any]]) -> Verdict:
         )
     lines = [_where(score["protocol"])]
     if score["interval"] is None:
-        lines.append(f"No interval: {score['protocol']['interval']}.")
+        lines.append(f"No interval: {score['protocol']['interval'].removeprefix('none: ')}.")
     if not skill and nothing is not None:
         lines += _held(score, nothing)
     elif score["interval"] is not None:
@@ -216,7 +216,12 @@ def _pictures(score: Scores) -> list[str]:
     used = apart[1] < 0 if lower(score) else apart[0] > 0
     if used:
         return []
-    return ["Another record's picture serves it as well: these records show no use of pictures."]
+    against = (
+        f"{figure(score['metric'], score['value'])} against "
+        f"{figure(score['metric'], shuffled['value'])}; "
+        f"{_difference(score, apart[0])} to {_difference(score, apart[1])}{_unit(score)}"
+    )
+    return [f"No use of pictures is shown: with another record's it does as well ({against})."]
 
 
 def _against(score: Scores) -> list[str]:
@@ -294,5 +299,7 @@ def _unit(score: Scores) -> str:
 
 def _in_sentence(control: str) -> str:
     """A control's label without a comma that would break a sentence: `ConSE (nothing trained)`."""
+    if control in _NOTHING and control != "chance":
+        return _NOTHING[control]
     name, comma, rest = label(control).partition(", ")
     return f"{name} ({rest})" if comma else name

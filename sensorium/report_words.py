@@ -16,7 +16,7 @@ LABELS = {
     "unigram": "most frequent word",
     "majority": "most frequent class",
     "constant": "most frequent caption",
-    "retrieved": "nearest caption, found",
+    "retrieved": "nearest caption",
     "image_alone": "picture alone",
     "text_alone": "words alone",
     "vectors": "its vectors alone",

@@ -27,7 +27,7 @@ def test_few_batches_tell_no_interval():
     assert told["interval"] is None
     assert told["controls"]["untrained"]["difference_interval"] is None
     assert told["controls"]["x"] == {"value": None, "reason": "why"}
-    assert "fewer than 5" in told["protocol"]["interval"]
+    assert "fewer than 5 batches" in told["protocol"]["interval"]
 
 
 def test_equal_batches_are_certain():
