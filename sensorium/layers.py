@@ -356,7 +356,8 @@ class Pool(nn.Module):
         self.queries = nn.Parameter(torch.empty(queries, width))
         self.attention = CrossAttention(width, width, heads)
         self.norm = nn.LayerNorm(width, eps=eps)
-        nn.init.trunc_normal_(self.queries, std=0.02, a=-0.04, b=0.04)
+        # As mlfoundations/open_clip has it: queries of spread 0.02 would all ask the same.
+        nn.init.normal_(self.queries)
 
     def forward(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Every query sees every real token, bool [n, t]."""

@@ -32,6 +32,7 @@ def start(step: Step, recipe: Recipe, columns: dict[str, Column], positions: lis
             items = [item for at in positions for item in columns[name].index[at]]
             encoder.fit(np.asarray(columns[name].items)[items][:, 0], recipe.seed)
     if recipe.start == "cca":
+        columns = {name: columns[name] for name in recipe.modalities}  # a target has no states
         if len(columns) != 2:
             raise RecipeError(
                 field="start", expected="two modalities for cca", found=", ".join(columns)

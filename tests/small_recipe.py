@@ -1,6 +1,6 @@
 """A shipped recipe small enough for a test: its Step over records in memory, without files.
 
-Widths are 32 and depths at most 2; what is built, and in which order it runs, is the recipe's.
+Widths are 128 and depths at most 2; what is built, and in which order it runs, is the recipe's.
 """
 
 from __future__ import annotations
@@ -19,25 +19,32 @@ from sensorium.records import Record, Source
 from sensorium.starting import start
 from sensorium.step import Step, views
 
-COUNT, WIDTH = 16, 32
+COUNT, WIDTH = 16, 128
 
 
-def shrunk(name: str, *overrides: str) -> Recipe:
-    """The tiny recipe with widths of 32, and the options of some overrides."""
+LABELLED = {"use": "classification", "target": "label"}
+
+
+def shrunk(name: str, *overrides: str, labelled: bool = False) -> Recipe:
+    """The tiny recipe with widths of 128, and the options of some overrides.
+
+    Args:
+        labelled: it has a target and is asked for it too.
+    """
     recipe = load(name, "tiny", list(overrides))
     content = recipe.model_dump(mode="json", exclude_defaults=True)
     content["size"] = "tiny"
     for kind, options in content["encoders"].items():
         if kind in content.get("prepare", {}):
             continue
-        options |= {"width": WIDTH, "depth": min(options["depth"], 2), "heads": 2}
+        options |= {"width": WIDTH, "depth": min(options["depth"], 2), "heads": 4}
         if "queries" in options:
             options["queries"] = 3
         if kind == "image":
             content["modalities"][kind] |= {"size": 16, "patch": 4}
     fusion = content.get("fusion", {})
     if fusion.get("use", "none") != "none":
-        fusion |= {"depth": 2, "heads": 2}
+        fusion |= {"depth": 2, "heads": 4}
         for key, value in (("inner", WIDTH), ("own_heads", {"image": 2, "text": 2})):
             if key in fusion:
                 fusion[key] = value
@@ -45,6 +52,9 @@ def shrunk(name: str, *overrides: str) -> Recipe:
         for key, value in (("queue", 20), ("hidden", 24)):
             if key in objective:
                 objective[key] = value
+    if labelled:
+        content["targets"] = {"label": {"use": "label"}}
+        content["objectives"].append(LABELLED)
     return check(content)
 
 
@@ -52,7 +62,7 @@ def records(recipe: Recipe, lacking: dict[str, tuple[int, ...]] | None = None):
     """(records, columns, modality objects); `lacking` names a column's records without content."""
     made = [Record(f"r{at}", Source("memory", at), {}) for at in range(COUNT)]
     columns, objects = {}, {}
-    for kind in recipe.modalities:
+    for kind in (*recipe.modalities, *recipe.targets):
         extra = [
             f"{kind}#{number}"
             for number, variant in enumerate(recipe.variants.get(kind, ()), 1)
@@ -63,16 +73,18 @@ def records(recipe: Recipe, lacking: dict[str, tuple[int, ...]] | None = None):
         for name in (kind, *extra):
             gone = (lacking or {}).get(name, ())
             index = [[] if at in gone else [at] for at in range(COUNT)]
-            items = _items(recipe, kind, name, objects.get(kind))
+            items = _items(recipe, name, objects.get(kind))
             columns[name] = Column(name, items, index, np.arange(COUNT), kind in recipe.prepare)
-        if kind == "text" and kind in objects:
+        if kind in objects and kind != "image":
             said = [x for name in (kind, *extra) for x in columns[name].items]
-            objects[kind].fit([Record("x", Source("m"), {"text": x}) for x in said], "text")
+            objects[kind].fit([Record("x", Source("m"), {kind: x}) for x in said], kind)
     return made, columns, objects
 
 
-def _items(recipe: Recipe, kind: str, name: str, about):
-    rng = np.random.default_rng(len(name))
+def _items(recipe: Recipe, name: str, about):
+    rng, kind = np.random.default_rng(len(name)), name.partition("#")[0]
+    if kind in recipe.targets:
+        return [("red", "green", "blue")[at % 3] for at in range(COUNT)]
     if kind in recipe.prepare:
         width = shelf.load("encoders", recipe.prepare[kind]["use"]).WIDTH
         return rng.normal(size=(COUNT, 1, width)).astype(np.float32)
@@ -92,7 +104,14 @@ class Small:
     objects: dict
 
 
-def small(name: str, *overrides: str, batch: int = 8, lacking=None, monkeypatch=None) -> Small:
+def small(
+    name: str,
+    *overrides: str,
+    batch: int = 8,
+    lacking: dict[str, tuple[int, ...]] | None = None,
+    labelled: bool = False,
+    monkeypatch=None,
+) -> Small:
     """Builds, starts and shrinks a recipe of the shelf.
 
     Args:
@@ -102,7 +121,9 @@ def small(name: str, *overrides: str, batch: int = 8, lacking=None, monkeypatch=
     if monkeypatch is not None:
         tables = torch.randn(conse.CLASSES, 1281), torch.randn(conse.CLASSES, conse.WIDTH)
         monkeypatch.setattr(conse, "tables", lambda: tables)
-    recipe = shrunk(name, f"optimiser.batch={batch}", "optimiser.warmup=0.0", *overrides)
+    recipe = shrunk(
+        name, f"optimiser.batch={batch}", "optimiser.warmup=0.0", *overrides, labelled=labelled
+    )
     made, columns, objects = records(recipe, lacking)
     step = build(recipe, objects)
     positions = list(range(COUNT))
