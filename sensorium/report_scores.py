@@ -37,8 +37,12 @@ def _protocol(block: Block) -> str:
     if block.task == "retrieval":
         asked = _pool(block)
     else:
-        asked = f"{_asked(block)}; {p['ties']}"
-    return f"{asked}. Intervals: {p['interval']}. The step was chosen on {p['chosen_on']}."
+        ranked = not p["ties"].startswith("none")
+        asked = f"{_asked(block)}; {p['ties']}" if ranked else _asked(block)
+    sure = f"Intervals: {p['interval']}"
+    if p["interval"].startswith("none: "):
+        sure = f"No intervals: {p['interval'].removeprefix('none: ')}"
+    return f"{asked}. {sure}. The step was chosen on {p['chosen_on']}."
 
 
 def _pool(block: Block) -> str:
@@ -73,7 +77,8 @@ def _asked(block: Block) -> str:
                 f"{records}, captions by {p['written']}, {p['distinct']}; words {p['words']}, "
                 "so no published figure stands beside these"
             )
-    return f"{records} in {p['batches']:,} batches of {p['batch']:,}; less is better"
+    batches = f"{p['batches']:,} batch{'es' if p['batches'] != 1 else ''}"
+    return f"{records} in {batches} of {p['batch']:,}; less is better"
 
 
 def _primary(blocks: list[Block]) -> Markup:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BATCH = 64
 _WORDS = 32  # records whose logits over a vocabulary are in memory at once
 _COUNTED = 20_000  # training records whose words are counted
+_FEWEST = 8  # records of a batch, below which a contrast would be too easy
 WRITTEN = 200  # records that captions are written for
 Change = Mapping[str, Partners | None]
 
@@ -366,9 +367,11 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
         asked = Asked.over(run, split, list(run.columns))
     except UserError:  # e.g. no record of the split has the second text
         return []
-    size = min(run.recipe.optimiser.batch, max(len(asked) // loss.FEWEST, min(len(asked), 8)))
-    rows = draws.order(len(asked), run.recipe.seed, "loss", split)
-    rows = rows[: len(rows) // size * size]  # no short batch: its loss would be another
+    n = len(asked)
+    most = min(run.recipe.optimiser.batch, max(n // loss.FEWEST, min(n, _FEWEST)))
+    size = n // (n // most)
+    rows = draws.order(n, run.recipe.seed, "loss", split)
+    rows = rows[: n // size * size]  # no short batch: its loss would be another
     own, luck = _sums(run, run.step, asked, name, size, rows)
     other, other_luck = _sums(run, run.build().eval(), asked, name, size, rows)
     level = abs(other_luck - luck) < 0.01 * max(abs(luck), 1e-9)

@@ -54,7 +54,7 @@ def score(
         }
     beside["chance"] = exact(chance)
     told = (
-        f"fewer than {FEWEST} batches: none" if few else f"bootstrap over {batches} batches, 95 %"
+        f"none: fewer than {FEWEST} batches" if few else f"bootstrap over {batches} batches, 95 %"
     )
     return {
         "task": "loss",
