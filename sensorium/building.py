@@ -88,7 +88,7 @@ def build(recipe: Recipe, modalities: dict[str, Any] | None = None) -> Step:
         }
         compared = {node.view.modality for node in reads if node.give == "vector"}
         model = Model(encoders, fusion, recipe.space, recipe.project, recipe.prior, compared, told)
-    return Step(model, objectives, recipe.teacher and recipe.teacher.momentum)
+    return Step(model, objectives, recipe.teacher.momentum if recipe.teacher else None)
 
 
 def given(recipe: Recipe, known: dict[str, Any], encoders: dict[str, Any], fusion: Any) -> Given:

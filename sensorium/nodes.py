@@ -89,6 +89,7 @@ class Fuse:
 
     @property
     def who(self) -> Who:
+        """Whose modules compute it: those of its parts."""
         return self.parts[0].who
 
     @property
@@ -122,6 +123,7 @@ class Read:
 
     @property
     def who(self) -> Who:
+        """Whose modules compute it."""
         return self.of.who
 
 

@@ -52,9 +52,11 @@ class Optimiser(_Strict):
     epsilon: float = Field(default=1e-6, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="how the learning rate goes on after the warm-up"
+        default="cosine", description="how the learning rate goes on after the warm-up"
     )
-    floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate that is left")
+    floor: float = Field(
+        default=0.0, ge=0, le=1, description="share of the learning rate that is left"
+    )
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the whole gradient")
     batch: int = Field(default=256, ge=2, description="records a step")
 
@@ -339,9 +341,10 @@ def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
         spec = module.Spec(**content)
     except ValidationError as error:
         raise _explained(error, module.Spec, None, path) from None
-    if kind == "objectives" and getattr(spec, "edits", ()):
+    edits: tuple[Any, ...] = getattr(spec, "edits", ())
+    if kind == "objectives" and edits:
         made = tuple(
-            member("edits", f"{path}.edits.{at}", edit)[1] for at, edit in enumerate(spec.edits)
+            member("edits", f"{path}.edits.{at}", edit)[1] for at, edit in enumerate(edits)
         )
         spec = spec.model_copy(update={"edits": made})
     return module, spec

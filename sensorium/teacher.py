@@ -27,5 +27,5 @@ def follow(teacher: Model, model: Model, momentum: float) -> None:
     with torch.no_grad():
         for mine, yours in zip(teacher.parameters(), model.parameters(), strict=True):
             mine.lerp_(yours.detach().to(mine.dtype), 1 - momentum)
-        for mine, yours in zip(teacher.buffers(), model.buffers(), strict=True):
-            mine.copy_(yours)
+        for kept, given in zip(teacher.buffers(), model.buffers(), strict=True):
+            kept.copy_(given)

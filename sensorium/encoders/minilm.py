@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sensorium.encoders import transformer
 from sensorium.errors import RecipeError
+from sensorium.layers import Cache
 from sensorium.model import State
 
 SUMMARY = "all-MiniLM-L6-v2, a frozen sentence tower"
@@ -66,7 +67,7 @@ class Encoder(transformer.Encoder):
         )
         self.stack.packs = False  # cached features must not depend on who shared their batch
 
-    def encode(self, state: State) -> State:
+    def encode(self, state: State, cache: Cache | None = None) -> State:
         """The same rows with encoded tokens and pooled [n, 384] of unit length."""
         state = super().encode(state)
         assert state.pooled is not None
