@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch.distributed", "sensorium.building", "numpy"])
+_context.set_forkserver_preload(
+    [
+        "torch.distributed.checkpoint.state_dict",
+        "torch.distributed.device_mesh",
+        "torch.distributed.fsdp",
+        "sensorium.building",
+    ]
+)
 
 
 def together(function: Callable[..., Any], *args: Any, processes: int = 2, seconds: float = 90):
