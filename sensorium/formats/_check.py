@@ -236,10 +236,14 @@ def inputs(part: Tower, rng: np.random.Generator, end: int) -> tuple[Look, dict[
 
 
 def end_of(part: Tower, model: Any) -> int:
-    """The id after a text: the one that the model looks for, else the last entry."""
+    """The id after a text: the one that the model looks for, else the last entry.
+
+    An `eos_token_id` of 2 says of a CLIP that it looks for the largest id instead
+    (huggingface/transformers #24773).
+    """
     last = part.options.get("vocabulary", 0) - 1
     told = getattr(model.config, "eos_token_id", last)
-    fits = part.order == "causal" and isinstance(told, int) and 2 < told <= last
+    fits = part.order == "causal" and isinstance(told, int) and told != 2 and 0 <= told <= last
     return told if fits else last
 
 

@@ -47,6 +47,17 @@ NAMES: Names = {
     "stack.blocks.*.mlp.down.*": "encoder.layer.*.output.dense.*",
     "stack.blocks.*.mlp_norm.*": "encoder.layer.*.output.LayerNorm.*",
 }
+# Classes with a head -> (what stands before the trunk's names, our weights -> the head's).
+HEADED: dict[str, tuple[str, Names]] = {
+    "BertForMaskedLM": (
+        "bert.",
+        {
+            "model.vocabularies.text.transform.*": "cls.predictions.transform.dense.*",
+            "model.vocabularies.text.norm.*": "cls.predictions.transform.LayerNorm.*",
+            "model.vocabularies.text.bias": "cls.predictions.bias",
+        },
+    )
+}
 LEFT_OUT = {
     "cls.**": "heads of pre-training",
     "classifier.**": "a head for another task",
@@ -90,7 +101,7 @@ def written(towers: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[st
 
     Args:
         towers: modality -> {encoder: all options, length, vocabulary or size, patch}.
-        facts: unused; BERT has nothing beside its tower.
+        facts: words: whether the model has BERT's head over its vocabulary.
     """
     if set(towers) != {"text"}:
         return None
@@ -101,8 +112,9 @@ def written(towers: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[st
         return None
     if x["order"] != "full" or e["pool"] not in ("pooler", "first", "mean"):
         return None
+    headed = facts["words"] and e["pool"] != "pooler" and e["activation"] == "gelu"
     return dict(
-        architectures=["BertModel"],
+        architectures=["BertForMaskedLM" if headed else "BertModel"],
         model_type="bert",
         vocab_size=x["vocabulary"],
         hidden_size=e["width"],

@@ -191,9 +191,13 @@ def written(towers: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[st
 
     Args:
         towers: modality -> {encoder: all options, order, length, vocabulary or size, patch}.
-        facts: space, project, last (id of the entry after a text).
+        facts: space, project, fusion, compared (modalities with vectors), and the ids first, last
+            and pad.
     """
-    if set(towers) != {"text", "image"} or not facts["project"] or facts["fusion"] != "none":
+    both = {"text", "image"}
+    if set(towers) != both or facts["compared"] != both:
+        return None
+    if not facts["project"] or facts["fusion"] != "none":
         return None
     text, image = towers["text"], towers["image"]
     e, v = text["encoder"], image["encoder"]
