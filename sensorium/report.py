@@ -253,9 +253,12 @@ def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple
     """
     place, data = _typed(run), shlex.quote(str(run.info["data"]))
     tried = [("Find pictures by words", find)] if find else []
-    if "classification" in tasks:
-        file = "FILE" if "image" in run.recipe.modalities else "'some words'"
-        tried.append(("Name the class of something new", f"sensorium predict {place} {file}"))
+    if "classification" in tasks and run.recipe.name.endswith("_answering"):
+        tried.append(("Ask about a picture", f"sensorium answer {place} FILE QUESTION"))
+    elif "classification" in tasks:
+        asked = "FILE" if "image" in run.recipe.modalities else "WORDS"
+        asked += " --words WORDS" if len(run.recipe.modalities) > 1 else ""
+        tried.append(("Name the class of something new", f"sensorium predict {place} {asked}"))
     if "captioning" in tasks:
         tried.append(("Write about a picture", f"sensorium caption {place} FILE"))
     if not tried:

@@ -223,7 +223,7 @@ def _classes(run: Run, name: str, split: str) -> Examples:
 def _captions(run: Run, name: str, split: str) -> Examples:
     from sensorium import writing
     from sensorium.asking import Asked
-    from sensorium.scoring import writer
+    from sensorium.scoring import recalled, writer
 
     read = writer(run)
     assert read is not None, "captions were scored, so the run writes"
@@ -231,18 +231,21 @@ def _captions(run: Run, name: str, split: str) -> Examples:
     rows = _drawn(asked)
     pictures, texts = (asked.columns[name] for name in ("image", "text"))
     written = writing.write(run, read, [pictures.items[pictures.index[at][0]] for at in rows])
+    found, how = recalled(run, asked, rows)
     made = []
-    for row, picture, told in zip(rows, _pictures(asked, rows), written, strict=True):
+    for row, picture, told, near in zip(rows, _pictures(asked, rows), written, found, strict=True):
         theirs = clipped(str(texts.items[texts.index[row][0]]))
         spoken = language(theirs, run.fields["text"])
         answer = clipped(told["caption"]) or "(nothing)"
-        made.append(Example(picture, None, "", False, theirs, answer, None, None, spoken))
+        made.append(
+            Example(picture, None, "", False, theirs, answer, None, None, spoken, clipped(near))
+        )
     return Examples(
         key="captions",
         name="Captions",
         title="What it writes",
-        lead="",
-        heads=("what people wrote", "what it writes"),
+        lead=f"Found is {how}.",
+        heads=("what people wrote", "what it writes", "found"),
         split=split,
         of=len(asked),
         rows=made,

@@ -86,6 +86,7 @@ class Example:
         where the record has no words to show.
     truth, answer: what was right, and what the model said; right: None where that is no yes or no.
     certainty: the probability that the model gave to its answer.
+    beside: another answer to read it against, e.g. the caption that is found; None: there is none.
     """
 
     picture: Picture | None
@@ -97,6 +98,7 @@ class Example:
     right: bool | None
     certainty: float | None
     language: str | None
+    beside: str | None = None
 
 
 @dataclass(frozen=True)

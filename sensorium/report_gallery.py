@@ -100,6 +100,8 @@ def _example(one: Example, pictured: bool, certain: bool) -> Markup:
     answer = theirs("b" if one.right else "span", one.answer, one.language, class_=cut)
     verdict = tag("span", " right", class_="note") if one.right else None
     cells.append(tag("td", answer, verdict))
+    if one.beside is not None:
+        cells.append(tag("td", theirs("span", one.beside, one.language, class_="clamp")))
     if certain:
         cells.append(tag("td", share(one.certainty or 0.0), class_="right"))
     return tag("tr", *cells)

@@ -21,7 +21,7 @@ from sensorium.report_parts import (
     table_of,
     theirs,
 )
-from sensorium.report_scores import scores
+from sensorium.report_scores import before_after, scores
 from sensorium.report_words import decimal, direction_words, duration, share
 
 STYLE = Path(__file__).with_name("report_style.css")
@@ -46,6 +46,7 @@ def page(facts: Facts) -> str:
     )
     sections = [
         ("scores", "Scores", "Scores, beside what they must beat", scores(facts)),
+        *_tuned(facts),
         ("learning", "Learning", "Learning", _learning(facts)),
         *_answers(facts),
         ("data", "Data", "Data", _data(facts)),
@@ -75,6 +76,12 @@ def page(facts: Facts) -> str:
     skip = tag("a", "Skip to the report", href="#content", class_="skip")
     whole = tag("body", skip, tag("div", header, main, class_="page"))
     return f"<!doctype html>\n{tag('html', head, whole, lang='en')}\n"
+
+
+def _tuned(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:
+    """The section of a run that was begun from another one."""
+    rows = facts.info.get("before_and_after")
+    return [("tuned", "Tuning", "Before and after tuning", before_after(rows))] if rows else []
 
 
 def _answers(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:

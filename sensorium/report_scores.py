@@ -172,3 +172,45 @@ def _figure(metric: str, score: dict[str, Any] | None) -> Markup:
         return tag("td", BLANK)
     value = tag("span", figure(metric, score["value"]), class_="v")
     return tag("td", value, " ", tag("span", _interval(metric, score.get("interval")), class_="i"))
+
+
+# --- a tuned run -------------------------------------------------------------------------------
+
+
+def before_after(rows: list[dict[str, Any]]) -> list[Markup]:
+    """What tuning gave on the new task and took from the old one; rows as `forgetting` made them."""
+    mixed = any("tuned" in row for row in rows)
+    heads = [head_cell("metric"), head_cell("before", class_="right")]
+    heads += [head_cell("as tuned", class_="right")] if mixed else []
+    heads += [head_cell(name, class_="right") for name in ("after", "difference", "95 % interval")]
+    bodies = []
+    for which, title in (("new", "The new task"), ("old", "The old task")):
+        lines = [_changed(row, mixed) for row in rows if row["which"] == which]
+        if lines:
+            bodies.append(tag("tbody", _group(title, len(heads)), *lines))
+    lead = (
+        "The test split of either data, before and after. Before: the source, and where its task "
+        "is new, a head as it was drawn. Of losses less is better. "
+        "Differences are after minus before, paired."
+    )
+    table = tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="more tuned")
+    return [tag("p", lead, class_="prose"), table]
+
+
+def _changed(row: dict[str, Any], mixed: bool) -> Markup:
+    if "reason" in row:
+        return tag("tr", tag("td", row["reason"], colspan=5 + mixed, class_="reason theirs"))
+    lost = row["better"] == "lower"
+
+    def said(value: float) -> str:
+        return decimal(value) if lost else figure("", value)
+
+    cells = [tag("td", said(row["before"]), class_="v")]
+    cells += [tag("td", said(row["tuned"]), class_="v")] if mixed else []
+    cells.append(tag("td", tag("b", said(row["after"]))))
+    cells.append(tag("td", decimal(row["difference"], 3), class_="v"))
+    bounds = row.get("difference_interval")
+    told = "too few" if bounds is None else " to ".join(decimal(bound, 3) for bound in bounds)
+    cells.append(tag("td", told, class_="v"))
+    name = row["metric"].replace("_", " ")
+    return tag("tr", tag("th", name, scope="row"), *cells)

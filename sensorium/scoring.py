@@ -17,6 +17,7 @@ from sensorium import draws
 from sensorium.asking import Asked, Partners, stand_in
 from sensorium.errors import UserError
 from sensorium.nodes import Fuse, Read
+from sensorium.prepare import Column
 from sensorium.step import Step
 from sensorium.step import views as views_of
 from sensorium.tasks import captioning, classification, loss, matching, prediction
@@ -328,21 +329,22 @@ def _captioning(run: Run, split: str, read: Read) -> list[dict[str, Any]]:
     told: list[str] = []
     for start in range(0, len(asked), _WORDS):
         some = pictures.index[start : start + _WORDS]
-        found = writing.write(run, read, [pictures.items[items[0]] for items in some])
-        told += [one["caption"] for one in found]
+        written = writing.write(run, read, [pictures.items[items[0]] for items in some])
+        told += [one["caption"] for one in written]
     references = [[str(texts.items[item]) for item in items] for items in texts.index]
     trained = Asked.over(run, "train", ["image", "text"], _COUNTED)
     known = [str(text) for text in trained.columns["text"].items]
     strangers = asked.strangers(["image", "text"])
     strangers = np.where(strangers < 0, np.arange(len(asked)), strangers)
+    found, how = recalled(run, asked)
     beside: dict[str, list[str] | str] = {
-        "retrieved": _retrieved(run, asked, trained, known),
+        "retrieved": found,
         "constant": [captioning.constant(known)] * len(asked),
         "partner_shuffled": [told[at] for at in strangers],
     }
     protocol = asked.protocol | {
         "written": f"beam search, {writing.WIDTH} beams",
-        "retrieved": f"the caption of {len(known):,} in training that its vectors find nearest",
+        "retrieved": how,
         "constant": f"the most frequent of {len(known):,} training captions",
         "partner_shuffled": "the caption that was written for another record",
     }
@@ -350,13 +352,16 @@ def _captioning(run: Run, split: str, read: Read) -> list[dict[str, Any]]:
     return captioning.scores(told, references, beside, protocol, key)
 
 
-def _retrieved(run: Run, asked: Asked, trained: Asked, known: list[str]) -> list[str] | str:
-    """The training caption nearest to each picture, where vectors are compared."""
-    if not run.compares:
-        return "the run compares no vectors"
-    pictures = _vectors(run, asked)["image"]
-    texts = run.embed("text", trained.columns["text"])
-    return [known[int(at)] for at in (pictures @ texts.T).argmax(axis=1)]
+def recalled(run: Run, asked: Asked, rows: list[int] | None = None) -> tuple[list[str], str]:
+    """The caption of training that is found for each picture, and how; see `recalling`."""
+    from sensorium import recalling
+
+    made = asked.columns["image"]
+    first = [made.index[at][0] for at in (range(len(asked)) if rows is None else rows)]
+    items = np.asarray(made.items)[first]
+    places = [[at] for at in range(len(first))]
+    pictures = Column("image", items, places, made.identity[first], made.features)
+    return recalling.captions(run, pictures)
 
 
 # --- any other ---------------------------------------------------------------------------------
