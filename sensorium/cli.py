@@ -334,9 +334,9 @@ def recipes(json: Json = False) -> None:
     console, _ = consoles()
     from rich.markup import escape
 
-    for row in rows:
-        console.print(f"[bold]{row.name:<12}[/bold] {escape(row.summary)}")
-        console.print(f"{'':<12} [dim]{escape(row.source)}[/dim]")
+    for name, row in zip(shelf.names("recipes"), rows, strict=True):
+        console.print(f"[bold]{name:<18}[/bold] {escape(row.summary)}")
+        console.print(f"{'':<18} [dim]{escape(row.source)}[/dim]")
 
 
 @app.command()
