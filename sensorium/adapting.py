@@ -17,7 +17,6 @@ sets alpha once to the r it tries. Norms and biases stay as they were.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Collection, Iterator
 from types import MethodType
@@ -35,6 +34,8 @@ from sensorium.teacher import teacher_of
 if TYPE_CHECKING:
     from sensorium.recipe import Tune
     from sensorium.step import Step
+
+_UPDATED = ".parametrizations.weight."  # what torch calls the parts of an updated matrix
 
 
 class Update(nn.Module):
@@ -137,10 +138,11 @@ def _as_it_is(module: nn.Module, mode: bool = True) -> nn.Module:
 
 def plain(step: Step) -> dict[str, torch.Tensor]:
     """The Step's state with LoRA's updates added to their matrices: names as without LoRA."""
-    if not any(parametrize.is_parametrized(module) for module in step.modules()):
-        return step.state_dict()
-    whole = copy.deepcopy(step)
-    for module in whole.modules():
-        if parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return whole.state_dict()
+    made = {}
+    for name, value in step.state_dict().items():
+        place, _, rest = name.partition(_UPDATED)
+        if not rest:
+            made[name] = value
+        elif rest == "original":
+            made[f"{place}.weight"] = step.get_submodule(place).weight.detach()  # type: ignore[union-attr]
+    return made
