@@ -122,13 +122,13 @@ def small(
     seed=0,
     momentum: float | None = None,
     width=32,
-    lively=True,
+    spread=0.3,
 ) -> Step:
     """A Step of one-layer encoders, one layer of fusion and the objectives of some options.
 
     Args:
-        lively: weights so large that what is seen moves what is said; False: those that training
-            starts from, which say almost the same of everything.
+        spread: of the model's weights. The 0.02 that models start from is meant for widths of
+            hundreds; at this width, what is seen would hardly move what is said.
     """
     torch.manual_seed(seed)
     size = dict(width=width, depth=1, heads=2)
@@ -146,8 +146,7 @@ def small(
     told = {x.view.modality: {} for x in reads if x.give == "logits"}
     compared = {x.view.modality for x in reads if x.give == "vector"}
     model = Model(encoders, met, 16, compared=compared, told=told)
-    if lively:
-        randomise(model, seed, spread=0.3)
+    randomise(model, seed, spread)
     if momentum is None and any(node.who == "teacher" for node in reads):
         momentum = 0.99
     return Step(model, objectives, momentum)
