@@ -25,8 +25,8 @@ COUNT, WIDTH = 16, 128
 LABELLED = {"use": "classification", "target": "label"}
 
 
-def shrunk(name: str, *overrides: str, labelled: bool = False) -> Recipe:
-    """The tiny recipe with widths of 128, and the options of some overrides.
+def shrunk(name: str, *overrides: str, labelled: bool = False, width: int = WIDTH) -> Recipe:
+    """The tiny recipe at a smaller width and depth, with the options of some overrides.
 
     Args:
         labelled: it has a target and is asked for it too.
@@ -37,7 +37,7 @@ def shrunk(name: str, *overrides: str, labelled: bool = False) -> Recipe:
     for kind, options in content["encoders"].items():
         if kind in content.get("prepare", {}):
             continue
-        options |= {"width": WIDTH, "depth": min(options["depth"], 2), "heads": 4}
+        options |= {"width": width, "depth": min(options["depth"], 2), "heads": 4}
         if "queries" in options:
             options["queries"] = 3
         if kind == "image":
@@ -45,7 +45,7 @@ def shrunk(name: str, *overrides: str, labelled: bool = False) -> Recipe:
     fusion = content.get("fusion", {})
     if fusion.get("use", "none") != "none":
         fusion |= {"depth": 2, "heads": 4}
-        for key, value in (("inner", WIDTH), ("own_heads", {"image": 2, "text": 2})):
+        for key, value in (("inner", width), ("own_heads", {"image": 2, "text": 2})):
             if key in fusion:
                 fusion[key] = value
     for objective in content["objectives"]:

@@ -92,12 +92,14 @@ def test_one_step_at_tiny_size_moves_every_parameter(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_teacher_follows_and_never_learns(name, monkeypatch):
-    made = small(name, monkeypatch=monkeypatch)
-    needed = any(node.who == "teacher" for node in plan(made.step.objectives))
-    assert needed == (made.recipe.teacher is not None) == (made.step.teacher is not None)
+def test_a_teacher_follows_and_never_learns(name):
+    with torch.device("meta"):
+        step = build(load(name))
+    needed = any(node.who == "teacher" for node in plan(step.objectives))
+    assert needed == (load(name).teacher is not None) == (step.teacher is not None)
     if not needed:
         return
+    made = small(name)
     adam = optimiser.build(made.step, made.recipe.optimiser)
     learned = {id(p) for group in adam.param_groups for p in group["params"]}
     wanted = [p.clone() for p in made.step.teacher.parameters()]

@@ -1,0 +1,42 @@
+"""Data that has what a recipe reads and nothing else, made of the small shapes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+from sensorium.recipe import Recipe
+
+WORDS = {
+    "a": "ein", "small": "kleiner", "large": "grosser", "red": "roter", "green": "gruener",
+    "blue": "blauer", "yellow": "gelber", "purple": "lila", "circle": "Kreis",
+    "square": "Wuerfel", "triangle": "Winkel", "cross": "Stern",
+}  # fmt: skip
+
+
+def data_for(recipe: Recipe, pairs: Path, place: Path) -> Path:
+    """The folder of pairs itself, its texts alone, its pictures alone, or with translations.
+
+    Args:
+        pairs: 00.png, 00.txt ..., as the fixture `tiny_data` makes them.
+        place: an existing folder, where anything else is written.
+    """
+    if set(recipe.modalities) == {"text"}:
+        lines = [json.dumps({"text": x.read_text()}) for x in sorted(pairs.glob("*.txt"))]
+        (place / "texts.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        return place / "texts.jsonl"
+    if set(recipe.modalities) == {"image"}:
+        return shutil.copytree(pairs, place / "pictures", ignore=shutil.ignore_patterns("*.txt"))
+    if any(variant.field for variant in recipe.variants.get("text", ())):
+        shutil.copytree(pairs, place / "pictures", ignore=shutil.ignore_patterns("*.txt"))
+        with open(place / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(["image", "text", "translation"])
+            for text in sorted(pairs.glob("*.txt")):
+                said = text.read_text("utf-8")
+                there = " ".join(WORDS[word] for word in said.split())
+                rows.writerow([f"pictures/{text.stem}.png", said, there])
+        return place / "pairs.csv"
+    return pairs
