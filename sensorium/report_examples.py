@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sensorium.run import Run
 
 DRAWN = 8  # records of each kind that are shown
-_END = "(the end)"
+_END = "(end)"
 
 
 def examples(run: Run, scores: list[dict[str, Any]], split: str) -> list[Examples | Gap]:
@@ -244,7 +244,7 @@ def _captions(run: Run, name: str, split: str) -> Examples:
         key="captions",
         name="Captions",
         title="What it writes",
-        lead=f"Found is {how}.",
+        lead=f"Found: {how}.",
         heads=("what people wrote", "what it writes", "found"),
         split=split,
         of=len(asked),

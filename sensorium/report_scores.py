@@ -178,7 +178,7 @@ def _figure(metric: str, score: dict[str, Any] | None) -> Markup:
 
 
 def before_after(rows: list[dict[str, Any]]) -> list[Markup]:
-    """What tuning gave on the new task and took from the old one; rows as `forgetting` made them."""
+    """What tuning gave on the new task and took from the old one; rows are of `forgetting`."""
     mixed = any("tuned" in row for row in rows)
     heads = [head_cell("metric"), head_cell("before", class_="right")]
     heads += [head_cell("as tuned", class_="right")] if mixed else []
