@@ -130,6 +130,12 @@ def tower(
     say = progress or (lambda line: None)
     opened = open_folder(source)
     parts = opened.format.towers(opened.config)
+    if not parts:
+        raise UserError(
+            f"{source}: {opened.kind} has no tower that stands alone",
+            expected="a model with an encoder for each modality",
+            see="the whole model can be imported",
+        )
     if modality is None and len(parts) == 1:
         modality = next(iter(parts))
     if modality is None or modality not in parts:

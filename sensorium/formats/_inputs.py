@@ -14,6 +14,7 @@ from sensorium.formats._folder import read_json
 PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 # Numbers of Pillow's filters that our pictures have.
 FILTERS = {2: "bilinear", 3: "bicubic"}
+DECODES = "[DEC]"  # what BLIP puts before a caption; its tokenizer_config.json does not say so
 OURS = ("[CLS]", "[SEP]")  # how our texts call the entries before and after them
 
 
@@ -121,6 +122,8 @@ def tokenizer(folder: Path, ends: tuple[str, str], vocabulary: int) -> bytes:
     else:
         raise UserError(file=file, field="model.vocab", expected="entries", found=clip(entries))
     known |= {x.get("content") for x in added if isinstance(x, dict)}
+    if ends[0] == DECODES and DECODES in known:
+        first = DECODES
     for name in (first, last):
         if name not in known:
             raise UserError(
@@ -129,11 +132,9 @@ def tokenizer(folder: Path, ends: tuple[str, str], vocabulary: int) -> bytes:
                 expected="the special entries that the model was trained with",
             )
     renamed = dict(zip((first, last), OURS, strict=True))
-    clash = [x for x in OURS if x in known and x not in renamed]
-    if clash:
-        raise UserError(
-            file=file, expected=f"{first} and {last} around a text", found=f"also {clash[0]}"
-        )
+    for name in OURS:  # an entry that has the name and another use
+        if name in known and name not in renamed:
+            renamed[name] = f"{name} of the source"
     changed = _renamed(content, renamed)
     data = json.dumps(changed, ensure_ascii=False).encode()
     _checked(file, data, vocabulary)
@@ -174,7 +175,7 @@ def _ends(folder: Path, ends: tuple[str, str]) -> tuple[str, str]:
     if ends == ("<pad>", "</s>"):  # SigLIP: nothing stands before a text; see its encoder
         return ends[0], named("eos_token") or ends[1]
     return (
-        named("cls_token", "bos_token") or ends[0],
+        named("cls_token", "bos_token") or ends[0].replace(DECODES, OURS[0]),
         named("sep_token", "eos_token") or ends[1],
     )
 

@@ -18,7 +18,9 @@ from typing import Literal
 
 import torch
 
-Form = Literal["patch", "vector", "table", "scalar", "turned", "flipped", "rank", "one row"]
+Form = Literal[
+    "patch", "vector", "table", "scalar", "turned", "flipped", "rank", "one row", "types"
+]
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class Shaped:
     rank: theirs one score [1, ...], ours two classes, whose difference is that score.
     one row: theirs a table whose first row alone is used, ours that row at every place. Not exact
         backwards: ours may have learned rows that differ.
+    types: theirs two tables, of which a text's first row and a picture's second are used; ours both
+        (VisualBERT). Not exact backwards: the other rows are lost.
     """
 
-    name: str
+    name: str | tuple[str, ...]
     form: Form
 
 
@@ -74,6 +78,8 @@ class Place:
                 return [(1, *d[1:])]
             case "one row":
                 return [None]
+            case "types":
+                return [(2, d[1])] * 2
         raise ValueError(self.form)
 
     def to_ours(self, theirs: list[torch.Tensor], shape: torch.Size) -> torch.Tensor:
@@ -91,6 +97,8 @@ class Place:
             whole = torch.cat([one, torch.zeros_like(one)])
         elif self.form == "one row":
             whole = one[:1].expand(shape)
+        elif self.form == "types":
+            whole = torch.stack([one[0], theirs[1][1]])
         else:
             whole = one
         return whole.reshape(shape).contiguous()
@@ -108,8 +116,8 @@ class Place:
             parts = [ours.flip(0)]
         elif self.form == "rank":
             parts = [ours[:1] - ours[1:]]
-        elif self.form == "one row":
-            parts = [ours]
+        elif self.form in ("one row", "types"):
+            raise ValueError(f"{self.names[0]}: form {self.form} has no way back")
         else:
             shape = self.shapes(ours.shape)[0]
             assert shape is not None, self.form
@@ -144,10 +152,10 @@ def place(ours: str, names: Names) -> Place | None:
 
 
 def _filled(theirs: Theirs, parts: tuple[str, ...]) -> Place:
-    if isinstance(theirs, Shaped):
-        return Place((_fill(theirs.name, parts),), theirs.form)
-    several = (theirs,) if isinstance(theirs, str) else theirs
-    return Place(tuple(_fill(text, parts) for text in several))
+    named = theirs.name if isinstance(theirs, Shaped) else theirs
+    several = (named,) if isinstance(named, str) else named
+    form = theirs.form if isinstance(theirs, Shaped) else None
+    return Place(tuple(_fill(text, parts) for text in several), form)
 
 
 def _fill(text: str, parts: tuple[str, ...]) -> str:
@@ -158,11 +166,12 @@ def _fill(text: str, parts: tuple[str, ...]) -> str:
 def below(ours: str, theirs: str, names: Names) -> dict[str, Theirs]:
     """The same table for a part within a larger model: both sides with a prefix."""
 
-    def longer(value: Theirs) -> Theirs:
-        if isinstance(value, Shaped):
-            return Shaped(theirs + value.name, value.form)
-        if isinstance(value, str):
-            return theirs + value
-        return tuple(theirs + one for one in value)
+    def longer(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return theirs + value if isinstance(value, str) else tuple(theirs + x for x in value)
 
-    return {ours + key: longer(value) for key, value in names.items()}
+    def moved(value: Theirs) -> Theirs:
+        if isinstance(value, Shaped):
+            return Shaped(longer(value.name), value.form)
+        return longer(value)
+
+    return {ours + key: moved(value) for key, value in names.items()}

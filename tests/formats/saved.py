@@ -96,3 +96,55 @@ def edit(folder: Path, name: str = "config.json", **changes) -> Path:
         node[key] = value
     file.write_text(json.dumps(content))
     return folder
+
+
+def vilt(folder: Path, kind: str = "ViltForImageAndTextRetrieval") -> Path:
+    """A ViLT of any head."""
+    sizes = PICTURE | TEXT | dict(num_hidden_layers=3)
+    return save(getattr(transformers, kind)(transformers.ViltConfig(**sizes)), folder)
+
+
+def blip(folder: Path, kind: str) -> Path:
+    """A BLIP of any head."""
+    text = dict(
+        TEXT, encoder_hidden_size=32, bos_token_id=3, eos_token_id=5, pad_token_id=0, sep_token_id=5
+    )
+    config = transformers.BlipConfig(
+        text_config=text, vision_config=PICTURE, image_text_hidden_size=8
+    )
+    return save(getattr(transformers, kind)(config), folder)
+
+
+def visual_bert(folder: Path, kind: str) -> Path:
+    """A VisualBERT of any head; its regions have 10 values."""
+    config = transformers.VisualBertConfig(**TEXT, visual_embedding_dim=10)
+    return save(getattr(transformers, kind)(config), folder)
+
+
+def lxmert(folder: Path, kind: str) -> Path:
+    """A LXMERT of any head; its regions have 10 values."""
+    sizes = {key: value for key, value in TEXT.items() if key != "num_hidden_layers"}
+    config = transformers.LxmertConfig(
+        **sizes, l_layers=2, r_layers=1, x_layers=3, visual_feat_dim=10, num_qa_labels=7
+    )
+    return save(getattr(transformers, kind)(config), folder)
+
+
+def flava(folder: Path) -> Path:
+    """A FlavaModel."""
+    fused = {key: TEXT[key] for key in TEXT if key not in ("vocab_size", "max_position_embeddings")}
+    config = transformers.FlavaConfig(
+        text_config=TEXT, image_config=PICTURE, multimodal_config=fused, hidden_size=24,
+        projection_dim=8,
+    )  # fmt: skip
+    return save(transformers.FlavaModel(config), folder)
+
+
+def align(folder: Path) -> Path:
+    """An AlignModel with a small EfficientNet."""
+    vision = dict(
+        image_size=32, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=64,
+        depthwise_padding=[],
+    )  # fmt: skip
+    config = transformers.AlignConfig(text_config=TEXT, vision_config=vision, projection_dim=24)
+    return save(transformers.AlignModel(config), folder)
