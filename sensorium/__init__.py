@@ -15,14 +15,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sensorium.errors import UserError
+    from sensorium.finetuning import finetune
     from sensorium.pretraining import pretrain, resume
     from sensorium.reading import read
     from sensorium.run import Run
 
-__all__ = ["Run", "UserError", "__version__", "open_run", "pretrain", "read", "resume"]
+__all__ = ["Run", "UserError", "__version__", "finetune", "open_run", "pretrain", "read", "resume"]
 
 _HOMES = {
     "UserError": "errors",
+    "finetune": "finetuning",
     "pretrain": "pretraining",
     "resume": "pretraining",
     "read": "reading",

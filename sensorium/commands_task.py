@@ -161,13 +161,13 @@ def predict(
     if json:
         print_json(rows)
         return
-    from sensorium.terminal import fit, rail
+    from sensorium.terminal import plain, rail
 
     console, _ = consoles()
     for row in rows:
         others = ", ".join(f"{x['class']} {x['probability']:.2f}" for x in row["runners_up"])
-        what = fit(row.get("file") or row.get("text"), 40)
-        console.print(f"{what:<40}  {row['class']} {row['probability']:.2f}", markup=False)
+        what = plain(row.get("file") or row.get("text"))
+        console.print(f"{what}  {row['class']} {row['probability']:.2f}", markup=False)
         if others:
             console.print(rail("", f"then {others}"), style="dim")
 
@@ -255,6 +255,10 @@ def export(
     from sensorium.run import Run
     from sensorium.terminal import rail
 
-    told = write(Run.open(run, device), to, folder)
-    console, _ = consoles()
-    console.print(rail("export", str(told)))
+    console, err = consoles()
+    made = write(Run.open(run, device), to, folder, lambda line: err.print(rail("export", line)))
+    for name, size in made.files.items():
+        console.print(rail("file", f"{made.folder / name}  {size:,} bytes"))
+    console.print(rail("check", made.check.said))
+    for note in made.notes:
+        console.print(rail("note", note))

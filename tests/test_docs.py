@@ -26,6 +26,7 @@ BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 RUN = [
     "tutorial.md",
     "bring-your-own-data.md",
+    "fine-tune.md",
     "add-an-objective.md",
     "add-a-recipe.md",
 ]
