@@ -144,5 +144,7 @@ def plain(step: Step) -> dict[str, torch.Tensor]:
         if not rest:
             made[name] = value
         elif rest == "original":
-            made[f"{place}.weight"] = step.get_submodule(place).weight.detach()  # type: ignore[union-attr]
+            linear = step.get_submodule(place)
+            assert isinstance(linear, nn.Linear)
+            made[f"{place}.weight"] = linear.weight.detach()
     return made
