@@ -181,6 +181,9 @@ def test_sequence_to_sequence():
         at = int(last[row])
         assert torch.equal(text[row, :at], other_text[row, :at])
         assert not torch.allclose(text[row, at], other_text[row, at], atol=1e-3)
+    # Other words everywhere, the first too.
+    looks = {view: replace(seen, tokens=replace(seen.tokens, ids=(seen.tokens.ids + 1) % 40))}
+    assert torch.equal(image, states(replace(made, looks=looks))[0])
     # Another picture.
     pictures = made.tokens["image", 0]
     turned = replace(pictures, values=255 - pictures.values)
