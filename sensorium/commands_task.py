@@ -202,7 +202,7 @@ def caption(
     device: Device = "cpu",
     shelf: Shelf = None,
 ) -> None:
-    """Write a caption for each picture, beside the one that search finds for it."""
+    """Write a caption for each picture, beside the nearest caption of the training data."""
     add_shelves(shelf)
     from sensorium.finetuning import refuse_unasked
     from sensorium.run import Run, refuse_unreadable
@@ -213,10 +213,12 @@ def caption(
         refuse_unreadable(file)
     from sensorium.writing import caption as write
 
-    rows = []
-    for written in write(opened, files):
-        row: dict[str, Any] = {"file": written["file"], "generated": written["caption"]}
-        rows.append(row | _retrieved(opened, written["file"]))
+    written = write(opened, files)
+    found, how = _found(opened, files)
+    rows = [
+        {"file": row["file"], "generated": row["caption"], "retrieved": text}
+        for row, text in zip(written, found, strict=True)
+    ]
     if json:
         print_json(rows)
         return
@@ -226,20 +228,21 @@ def caption(
     for row in rows:
         console.print(row["file"], markup=False, style="bold")
         console.print(rail("written", row["generated"]))
-        console.print(rail("found", row["retrieved"] or f"nothing: {row['reason']}"))
+        console.print(rail("found", row["retrieved"] or "nothing"))
+    console.print(rail("", f"found: {how}"), style="dim")
 
 
-def _retrieved(run: Run, file: str) -> dict[str, Any]:
-    """The indexed caption nearest to a picture: {retrieved}, or {retrieved: None, reason}."""
+def _found(run: Run, files: list[str]) -> tuple[list[str | None], str]:
+    """The training caption nearest to each picture, and how it was found or why it was not."""
     from sensorium.errors import UserError
+    from sensorium.predicting import pictures
+    from sensorium.recalling import captions
 
-    if not run.compares:
-        return {"retrieved": None, "reason": "the run compares no vectors"}
     try:
-        found = run.search(image=file, k=1, among="text")
-    except UserError as error:  # e.g. nothing is indexed
-        return {"retrieved": None, "reason": error.what}
-    return {"retrieved": found[0]["text"]} if found else {"retrieved": None, "reason": "no text"}
+        found, how = captions(run, pictures(run, files))
+    except UserError as error:  # the run's data is gone; what was written still holds
+        return [None] * len(files), error.what
+    return [*found], how
 
 
 def export(

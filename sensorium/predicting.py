@@ -146,6 +146,17 @@ def probabilities(run: Run, given: dict[str, list[Any]]) -> Any:
     return np.concatenate(found)
 
 
+def pictures(run: Run, files: Sequence[str | Path]) -> Column:
+    """Pictures of files as the run reads them, one item each.
+
+    Raises:
+        DataError: a file is missing or no picture.
+    """
+    from sensorium.records import Blob
+
+    return _column(run, "image", [Blob(str(x), Path(x)) for x in files], [str(x) for x in files])
+
+
 def _column(run: Run, modality: str, values: list[Any], names: list[str]) -> Column:
     """One column of several values, each read as a query would be."""
     import numpy as np
