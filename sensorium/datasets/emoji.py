@@ -22,6 +22,18 @@ LICENCE = (
 SOURCE = "npm emoji-datasource-google 16.0.0, cldr-annotations-full 48.2.0, emojibase-data 17.0.0"
 FILE = Path(__file__).with_name("emoji64_noto.zip")
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
+# Unicode's groups, by emojibase's numbers (emojibase-data meta/groups.json); the archive has no
+# drawing of 2, parts of emoji, nor of 9, flags.
+CATEGORIES = {
+    0: "smileys and emotion",
+    1: "people and body",
+    3: "animals and nature",
+    4: "food and drink",
+    5: "travel and places",
+    6: "activities",
+    7: "objects",
+    8: "symbols",
+}
 _PERSON = re.compile(r"(?:man|woman|person|men|women|people)\b:? (.+)")
 
 
@@ -33,9 +45,9 @@ def get() -> Path:
 def read() -> Records:
     """All drawings in the archive's order: `image`, `text` (the English name) take part.
 
-    Also in each record, for `fields=` to choose: `keywords` (English), `text_zh`, `text_fr` ...
-    (names), `keywords_zh` ... in the languages zh, zh_Hant, ja, ko, fr, de, es, pt, ru, ar, hi,
-    sw, tr, vi, id.
+    Also in each record, for `fields=` to choose: `category` (one of `CATEGORIES`), `keywords`
+    (English), `text_zh`, `text_fr` ... (names), `keywords_zh` ... in the languages zh, zh_Hant,
+    ja, ko, fr, de, es, pt, ru, ar, hi, sw, tr, vi, id.
 
     Raises:
         DataError: the package's own file is missing or damaged.
@@ -57,6 +69,7 @@ def _record(row: dict, at: int, picture: bytes) -> Record:
     fields: dict = {
         "image": Blob(f"{FILE.name}:img/{row['id']}.webp", data=picture),
         "text": row["names"]["en"],
+        "category": CATEGORIES[row["group"]],
         "keywords": row["kw"]["en"],
     }
     for language, name in row["names"].items():

@@ -31,6 +31,23 @@ def test_fields():
     assert all(record.fields[name] for record in found.values() for name in names)
 
 
+def test_categories_are_those_of_unicode():
+    # https://unicode.org/emoji/charts/full-emoji-list.html, one drawing of each group
+    known = {
+        "1f600": "smileys and emotion",
+        "1f44d": "people and body",
+        "1f436": "animals and nature",
+        "1f34e": "food and drink",
+        "1f697": "travel and places",
+        "26bd": "activities",
+        "1f528": "objects",
+        "1f170": "symbols",
+    }
+    found = {r.key: r.fields["category"] for r in emoji.read()}
+    assert {key: found.get(key) for key in known} == known
+    assert set(found.values()) == set(emoji.CATEGORIES.values())
+
+
 def test_no_picture_text_or_family_is_on_two_sides():
     sides: dict = {}
     for r in emoji.read():
