@@ -2,8 +2,9 @@
 
     python forked_trainer.py DATA WORK KILLS SEED [SETTING=VALUE ...]
 
-Prints one JSON object per finished run: {"kills": n, "state": SHA-256 of weights and optimiser,
-"order": ..., "scores": ...}; the first is the uninterrupted run. Run by test_resume.py.
+SETTING is `recipe`, `budget` or `workers`. Prints one JSON object per finished run: {"kills": n,
+"state": SHA-256 of weights and optimiser, "order": ..., "scores": ...}; the first is the
+uninterrupted run. Run by test_resume.py.
 """
 
 import hashlib
@@ -22,31 +23,47 @@ import torch
 torch.set_num_threads(1)
 
 from conftest import TINY  # noqa: E402
+from recipe_data import data_for  # noqa: E402
+from small_recipe import combined, shrunk  # noqa: E402
 
 from sensorium import checkpoint  # noqa: E402
 from sensorium.pretraining import pretrain, resume  # noqa: E402
+from sensorium.recipe import Recipe, load  # noqa: E402
 from sensorium.run import Run  # noqa: E402
 
+BATCH = "optimiser.batch=16"
 CHANGES = {
     "clip": TINY,
     # The main recipe with few anchors: dropout, closed forms, both trained controls.
     "lit": [f"encoders.{m}.{x}" for m in ("image", "text") for x in ("anchors=16", "components=8")]
-    + ["optimiser.batch=16"],
+    + [BATCH],
+    "plain_projections": [BATCH],
 }
 PER_RUN = 6  # kills of one run before it may finish
 
 
-def work(data: Path, out: Path, options: dict) -> None:
+def recipe_of(options: dict[str, str]) -> Recipe:
+    """A small recipe: one of the shelf, or all that recipes do in one, `combined`."""
+    name, budget = options.get("recipe", "clip"), f"budget={options['budget']}"
+    if name in CHANGES:
+        return load(name, "tiny", [*CHANGES[name], budget])
+    if name == "combined":
+        return combined(BATCH, budget, width=32)
+    return shrunk(name, BATCH, budget, width=32)
+
+
+def work(data: Path, out: Path, options: dict[str, str]) -> None:
     """Begins the run, or goes on with it; what a user would type after a crash."""
     if (out / "run.json").exists():
         resume(out)
     else:
-        recipe = options.get("recipe", "clip")
-        more = {name: value for name, value in options.items() if name != "recipe"}
-        pretrain(data, recipe, out=out, size="tiny", overrides=list(CHANGES[recipe]), **more)
+        recipe, workers = recipe_of(options), int(options.get("workers", 0))
+        fields = {name: name for name in (*recipe.modalities, *recipe.targets)}
+        told = fields if recipe.targets else None  # classes are never guessed
+        pretrain(data, recipe, out=out, fields=told, workers=workers)
 
 
-def forked(data: Path, out: Path, options: dict) -> int:
+def forked(data: Path, out: Path, options: dict[str, str]) -> int:
     child = os.fork()
     if child:
         return child
@@ -96,8 +113,8 @@ def told(out: Path) -> dict:
 def main() -> None:
     data, place, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
     options = dict(pair.split("=", 1) for pair in sys.argv[5:])
-    if "workers" in options:
-        options["workers"] = int(options["workers"])
+    (place / "data").mkdir()
+    data = data_for(recipe_of(options), data, place / "data")
     rng = random.Random(seed)
     # The first fork loads what is loaded late; the second is as long as those that are killed.
     for name in ("whole", "warm"):

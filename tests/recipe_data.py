@@ -17,7 +17,7 @@ WORDS = {
 
 
 def data_for(recipe: Recipe, pairs: Path, place: Path) -> Path:
-    """The folder of pairs itself, its texts alone, its pictures alone, or with translations.
+    """The folder of pairs itself, its texts or pictures alone, or with translations and classes.
 
     Args:
         pairs: 00.png, 00.txt ..., as the fixture `tiny_data` makes them.
@@ -29,14 +29,16 @@ def data_for(recipe: Recipe, pairs: Path, place: Path) -> Path:
         return place / "texts.jsonl"
     if set(recipe.modalities) == {"image"}:
         return shutil.copytree(pairs, place / "pictures", ignore=shutil.ignore_patterns("*.txt"))
-    if any(variant.field for variant in recipe.variants.get("text", ())):
-        shutil.copytree(pairs, place / "pictures", ignore=shutil.ignore_patterns("*.txt"))
-        with open(place / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
-            rows = csv.writer(stream)
-            rows.writerow(["image", "text", "translation"])
-            for text in sorted(pairs.glob("*.txt")):
-                said = text.read_text("utf-8")
-                there = " ".join(WORDS[word] for word in said.split())
-                rows.writerow([f"pictures/{text.stem}.png", said, there])
-        return place / "pairs.csv"
-    return pairs
+    more = [variant.field for variant in recipe.variants.get("text", ()) if variant.field]
+    if not more and not recipe.targets:
+        return pairs
+    shutil.copytree(pairs, place / "pictures", ignore=shutil.ignore_patterns("*.txt"))
+    with open(place / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["image", "text", *more, *recipe.targets])
+        for text in sorted(pairs.glob("*.txt")):
+            words = text.read_text("utf-8").split()
+            there = [" ".join(WORDS[word] for word in words)] * len(more)
+            labels = [words[-1]] * len(recipe.targets)  # the form: circle, square ...
+            rows.writerow([f"pictures/{text.stem}.png", " ".join(words), *there, *labels])
+    return place / "pairs.csv"

@@ -58,6 +58,23 @@ def shrunk(name: str, *overrides: str, labelled: bool = False, width: int = WIDT
     return check(content)
 
 
+def combined(*overrides: str, width: int = WIDTH) -> Recipe:
+    """ALBEF with every objective that another recipe has: a queue, a teacher, hidden words, hard
+    partners, two random views of a picture, a translation, a target, dropout."""
+    recipe = shrunk("albef", *overrides, labelled=True, width=width)
+    content = recipe.model_dump(mode="json", exclude_defaults=True)
+    content |= {"name": "combined", "survey": None}
+    content["variants"] = {
+        "image": [{"augment": True}, {"augment": True}],
+        "text": [{"field": "translation"}],
+    }
+    content["objectives"] += [
+        {"use": "image_self_supervision", "hidden": 24, "out": 8},
+        {"use": "translation_contrast"},
+    ]
+    return check(content)
+
+
 def records(recipe: Recipe, lacking: dict[str, tuple[int, ...]] | None = None):
     """(records, columns, modality objects); `lacking` names a column's records without content."""
     made = [Record(f"r{at}", Source("memory", at), {}) for at in range(COUNT)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from sensorium import cache
+from sensorium import cache, shelf
 from sensorium.errors import EXIT_STOPPED, DataError, Stopped
 from sensorium.pretraining import pretrain, resume
 
@@ -22,12 +22,13 @@ HERE = Path(__file__).parent
 def killed_runs(data, place, kills, seed, *options):
     """Finished runs as forked_trainer.py tells them; the first was not interrupted."""
     place.mkdir(parents=True, exist_ok=True)
-    if "recipe=lit" in options:  # towers of this machine, features of the test's own
+    prepared = {"recipe=lit", "recipe=plain_projections"}
+    if prepared & set(options):  # towers of this machine, features of the test's own
         shutil.copytree(cache.root() / "towers", place / "cache" / "towers")
     told = subprocess.run(
         [sys.executable, str(HERE / "forked_trainer.py"), str(data), str(place), str(kills),
          str(seed), *options],
-        capture_output=True, text=True, timeout=1500,
+        capture_output=True, text=True, timeout=3500,
         env=os.environ | {"SENSORIUM_CACHE": str(place / "cache")},
     )  # fmt: skip
     assert told.returncode == 0, told.stderr[-3000:]
@@ -58,18 +59,60 @@ def test_bits_of_lit_and_its_controls(tiny_data, tmp_path, minilm, efficientnet_
     assert_bits(finished)
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(1800)
-def test_bits_after_500_kills(tiny_data, tmp_path):
-    """pytest -m heavy tests/test_resume.py"""
-    finished = killed_runs(tiny_data, tmp_path, 500, 1, "budget=60-steps")
-    assert sum(run["kills"] for run in finished) == 500
+def test_bits_of_all_that_recipes_do(tiny_data, tmp_path):
+    """Queue, teacher, hidden words, hard partners, two random views, a translation, classes and
+    dropout in one recipe: eight kills change nothing."""
+    finished = killed_runs(tiny_data, tmp_path, 8, 3, "recipe=combined", "budget=6-steps")
+    assert sum(run["kills"] for run in finished) == 8
     assert_bits(finished)
 
 
+MANY = {"clip": (500, 60)}  # kills and steps, where others have 24 and 12
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", [*shelf.names("recipes"), "combined"])
+def test_bits_after_many_kills(name, tiny_data, tmp_path, request):
+    """python -m pytest -m heavy tests/test_resume.py: writes benchmarks/results/kills.json."""
+    if name in ("lit", "plain_projections"):
+        request.getfixturevalue("minilm"), request.getfixturevalue("efficientnet_lite")
+    kills, steps = MANY.get(name, (24, 12))
+    options = (f"recipe={name}", f"budget={steps}-steps")
+    finished = killed_runs(tiny_data, tmp_path, kills, 1, *options)
+    assert sum(run["kills"] for run in finished) == kills
+    assert_bits(finished)
+    runs = len(finished) - 1
+    tell_kills(name, {"steps": steps, "kills": kills, "runs_killed_and_resumed": runs})
+
+
+def tell_kills(name, facts):
+    """Adds what passed to the committed results, with date, commit and machine."""
+    from benchmarks.machine import machine, write_result
+
+    file = HERE.parent / "benchmarks" / "results" / "kills.json"
+    told = json.loads(file.read_text()) if file.exists() else {}
+    here = machine()
+    facts |= {"date": here["date"], "commit": here["commit"]}
+    recipes = told.get("recipes", {}) | {name: facts}
+    result = (
+        "passed: weights, optimiser, order of samples, log and scores equal by SHA-256 to the "
+        "uninterrupted run; recipes at tiny size and below"
+    )
+    content = {
+        "command": "python -m pytest -m heavy tests/test_resume.py",
+        "result": result,
+        "kills": sum(recipe["kills"] for recipe in recipes.values()),
+        "recipes": dict(sorted(recipes.items())),
+    }
+    write_result("kills", content)
+
+
 def test_order_is_the_same_with_workers(tiny_data, tmp_path):
-    without = killed_runs(tiny_data, tmp_path / "0", 0, 0, "budget=20-steps", "workers=0")
-    two = killed_runs(tiny_data, tmp_path / "2", 0, 0, "budget=20-steps", "workers=2")
+    """What is hidden, cropped and paired too: every draw belongs to a record and its epoch."""
+    options = ("recipe=combined", "budget=6-steps")
+    without = killed_runs(tiny_data, tmp_path / "0", 0, 0, *options, "workers=0")
+    two = killed_runs(tiny_data, tmp_path / "2", 0, 0, *options, "workers=2")
     assert_bits([*without, *two])
 
 
