@@ -34,8 +34,17 @@ SHUFFLED, PLAIN = "partner_shuffled", "plain_projections"
 
 
 def names(recipe: Recipe) -> list[str]:
-    """The controls that a run of this recipe trains."""
-    if recipe.tune is not None or set(recipe.prepare) != set(recipe.modalities):
+    """The controls that a run of this recipe trains: where frozen towers prepared pictures and
+    texts, and their contrast is learned from scratch.
+
+    A run that compares nothing has no use for them, and one that goes on from another run would
+    have to begin them there.
+    """
+    if set(recipe.prepare) != set(recipe.modalities) or not {"image", "text"} <= set(
+        recipe.prepare
+    ):
+        return []
+    if recipe.tune is not None or "contrastive" not in {x["use"] for x in recipe.objectives}:
         return []
     return [SHUFFLED] if recipe.name == PLAIN else [PLAIN, SHUFFLED]
 

@@ -13,7 +13,7 @@ from sensorium import controls, pretraining, towers, training
 from sensorium.controls import PLAIN, SHUFFLED, columns_of, recipe_of, shuffled, steps_of
 from sensorium.errors import RunError
 from sensorium.prepare import Column
-from sensorium.recipe import load
+from sensorium.recipe import Tune, load
 from sensorium.records import Record, Records, Source
 from sensorium.run import Run
 
@@ -104,6 +104,13 @@ def test_names_of_the_controls():
     assert controls.names(load("clip")) == []
     half = lit.model_copy(update={"prepare": {"image": lit.prepare["image"]}})
     assert controls.names(half) == []
+    # Nothing is compared, one modality alone, or a run goes on from another: no controls to train.
+    classes = lit.model_copy(update={"objectives": [{"use": "classification"}]})
+    alone = lit.model_copy(
+        update={name: {"image": getattr(lit, name)["image"]} for name in ("modalities", "prepare")}
+    )
+    tuned = lit.model_copy(update={"tune": Tune(run="runs/lit-1")})
+    assert [controls.names(one) for one in (classes, alone, tuned)] == [[], [], []]
 
 
 def test_what_each_control_trains():
@@ -219,7 +226,7 @@ def test_what_is_loaded_is_the_step_that_validation_chose(trained):
         recipe = run.recipe
         if name == PLAIN:
             recipe = load(PLAIN, overrides=[f"optimiser.batch={BATCH}"])
-        again = pretraining.validation(run, records(), columns(), recipe)(step)
+        again = pretraining.validation(run, records(), columns(), recipe, step)(step)
         assert run.info["controls"][name]["best_step"] == best["step"]
         assert again["mean_reciprocal_rank"] == pytest.approx(best["mean_reciprocal_rank"])
         assert again["contrastive"] == pytest.approx(best["contrastive"], rel=1e-4)
