@@ -44,7 +44,7 @@ def accumulate(step: Step, parts: Sequence[Batch]) -> dict[str, Loss]:
         outcome = step(part)
         total = torch.zeros((), device=next(step.parameters()).device)
         for name, objective in step.objectives.items():
-            loss = ranks.share(outcome.losses[name])
+            loss = outcome.losses[name]  # already of all processes
             total = total + objective.spec.weight * loss.sum / counts[name].clamp(min=1)
             told[name] = _added(told.get(name), loss)
         total.backward()

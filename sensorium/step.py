@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from sensorium import ranks
 from sensorium.nodes import Embed, Encode, Fuse, Node, Read
 from sensorium.teacher import follow, teacher_of
 from sensorium.tokens import Batch
@@ -167,7 +168,8 @@ class Step(nn.Module):
         total = torch.zeros((), device=next(self.parameters()).device)
         for name, objective in self.objectives.items():
             answers[name] = {what: got(node) for what, node in objective.needs().items()}
-            losses[name] = objective.score(answers[name], batch)
+            # Of all processes' records: then averaged gradients are those of the joined batch.
+            losses[name] = ranks.share(objective.score(answers[name], batch))
             total = total + objective.spec.weight * losses[name].mean
         return Outcome(total, losses, answers)
 

@@ -105,7 +105,8 @@ def given(fusion, encoders) -> Given:
         entries={"text": Words.vocabulary} if "text" in encoders else {},
         classes={"label": KINDS},
         variants={"text": 1, "image": 2},
-        **({"space": 16} if "space" in Given.__dataclass_fields__ else {}),
+        vectors=dict.fromkeys(encoders, 16),
+        teacher=True,  # `small` adds one where a node asks for it
     )
 
 

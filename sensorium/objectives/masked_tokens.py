@@ -72,7 +72,8 @@ class Objective(nn.Module):
     in float32, as much again for their gradient, and once more with a teacher.
 
     Raises:
-        RecipeError: a modality without a vocabulary, or nothing that hides words.
+        RecipeError: a modality without a vocabulary, nothing that hides words, or soft targets
+            without a teacher.
     """
 
     additive = True
@@ -94,6 +95,11 @@ class Objective(nn.Module):
                 field="masked_tokens.edits", expected="an edit that hides words", found="none",
                 see="generation asks for next words",
             )  # fmt: skip
+        if spec.soft and not given.teacher:
+            raise RecipeError(
+                "masked_tokens: soft mixes in what a teacher says, and the recipe has none",
+                expected="a teacher, e.g. teacher: {momentum: 0.995}",
+            )
         self.view = given.plain(spec.of, edits=spec.edits, order=spec.order, rank=spec.rank)
         self.given = given
 

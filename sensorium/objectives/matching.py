@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
+from sensorium import ranks
 from sensorium.errors import RecipeError, nearest
 from sensorium.nodes import Encode, Given, Read, Rows
 from sensorium.step import Loss
@@ -274,6 +275,6 @@ class Objective(nn.Module):
         return Loss(
             sum=torch.where(rows, each, 0.0).sum(),
             count=count,
-            chance=torch.special.entr(shares / count.clamp(min=1)).sum(),
+            chance=torch.special.entr(ranks.sum(shares) / ranks.sum(count).clamp(min=1)).sum(),
             parts={"right": right.sum().float()},
         )

@@ -15,6 +15,7 @@ from sensorium.views import attach
 N = 12
 # Options beside the defaults, where they compute something else.
 MORE = {
+    "contrastive": [{"soft": 0.4}, {"soft": 0.4, "queue": 7}],
     "matching": [
         {"negatives": "hard"},
         {"negatives": "given"},

@@ -1,5 +1,6 @@
 """Masked tokens against BERT's loss and gradients, slow loops, closed forms, and who sees whom."""
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from sensorium.step import Forward, Step, plan, views
 from sensorium.views import attach, look
 
 HALF = [{"use": "hide", "rate": 0.5}]
-OFFERED = Given(PLAIN, meets=True, joint=8, entries={"text": 40})
+OFFERED = Given(PLAIN, meets=True, joint=8, entries={"text": 40}, teacher=True)
 
 
 def told(offered=OFFERED, **options):
@@ -224,3 +225,10 @@ def test_without_a_picture_words_still_count_and_without_text_none_do():
 def test_mistakes_are_named(options, said):
     with pytest.raises(RecipeError, match=said):
         told(**options)
+
+
+def test_soft_targets_need_a_teacher():
+    offered = dataclasses.replace(OFFERED, teacher=False)
+    with pytest.raises(RecipeError, match="the recipe has none"):
+        told(offered, edits=HALF, soft=0.4)
+    assert told(offered, edits=HALF)
