@@ -181,7 +181,7 @@ def _finish(run, console, teller) -> None:
     for line in (*score_lines(scores, console), *verdict_lines(scores)):
         console.print(line)
     console.print(rail("report", str(page)))
-    from sensorium.report import uses
+    from sensorium.report.collecting import uses
 
     find = search_command(run.folder, run.example()) if run.compares else None
     console.print(rail("try", uses(run, {score["task"] for score in scores}, find)[0][1]))

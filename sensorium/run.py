@@ -417,7 +417,7 @@ class Run:
 
     def report(self) -> Path:
         """Writes report.html and returns its path."""
-        from sensorium.report import write
+        from sensorium.report.collecting import write
 
         return write(self)
 

@@ -19,9 +19,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sensorium.errors import UserError, command
-from sensorium.report_charts import steps_of
-from sensorium.report_verdict import verdict
-from sensorium.report_words import AMOUNTS, direction_words, figure, label, lower, share
+from sensorium.report.charts import steps_of
+from sensorium.report.verdict import verdict
+from sensorium.report.words import AMOUNTS, direction_words, figure, label, lower, share
 
 __all__ = [
     "Teller", "consoles", "error_lines", "protocol_lines", "rail", "result_lines", "score_lines",

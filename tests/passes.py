@@ -2,8 +2,6 @@
 
 The plan says what should run; this says what ran. Which view a call was given is told by comparing
 tensors with those of the batch, never by asking the plan.
-
-    python tests/passes.py     writes the tables of docs/recipes.md anew
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ RUN = [
     "fine-tune.md",
     "add-an-objective.md",
     "add-a-recipe.md",
+    "claim-few-labels.md",
 ]
 COMMANDS = typer.main.get_command(app)
 

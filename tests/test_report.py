@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sensorium import recipe as recipes
-from sensorium import report, report_answers, report_page
 from sensorium.records import Blob
-from sensorium.report_charts import Curve, Markup, join, steps_of, tag
-from sensorium.report_verdict import verdict
-from sensorium.report_words import (
+from sensorium.report import answers
+from sensorium.report import collecting as report
+from sensorium.report import page as report_page
+from sensorium.report.charts import Curve, Markup, join, steps_of, tag
+from sensorium.report.verdict import verdict
+from sensorium.report.words import (
     LABELS,
     in_hundred,
     language,
@@ -307,7 +309,7 @@ def test_gallery_and_failures_agree_with_the_ranks(folder):
     ranks = retrieval.rank(table, pairs(columns["text"], columns["image"]).right()).ranks
     assert shown.queries == len(ranks)
     assert [answer.rank for answer in shown.worst][:1] == [max(ranks)]
-    texts = [report_answers.clipped(text) for text in columns["text"].items]
+    texts = [answers.clipped(text) for text in columns["text"].items]
     for answer in shown.gallery + shown.worst:
         assert ranks[texts.index(answer.query)] == answer.rank
         right = [picture.rank for picture in answer.found if picture.right]
@@ -362,13 +364,16 @@ def test_a_run_of_one_step(copy):
 def test_a_picture_of_twelve_megapixels_a_bomb_and_a_fragment():
     out = io.BytesIO()
     Image.effect_noise((4000, 3000), 60).convert("RGB").save(out, "JPEG", quality=40)
-    small = report_answers.thumbnail(Blob("12mp.jpg", data=out.getvalue()))
+    small = answers.thumbnail(Blob("12mp.jpg", data=out.getvalue()))
     with Image.open(io.BytesIO(small)) as picture:
-        assert (picture.format, picture.size) == ("WEBP", (report_answers.SIDE, report_answers.SIDE))
-    assert report_answers.thumbnail(Blob("cut.jpg", data=out.getvalue()[:2000])) is None
+        assert (picture.format, picture.size) == (
+            "WEBP",
+            (answers.SIDE, answers.SIDE),
+        )
+    assert answers.thumbnail(Blob("cut.jpg", data=out.getvalue()[:2000])) is None
     bomb = bytearray(photo(0))
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2
-    assert report_answers.thumbnail(Blob("bomb.png", data=bytes(bomb))) is None
+    assert answers.thumbnail(Blob("bomb.png", data=bytes(bomb))) is None
 
 
 # --- the verdict -------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sensorium import report
-from sensorium.report_facts import Examples, Gap
-from sensorium.report_page import page
-from sensorium.report_scores import before_after
-from sensorium.report_verdict import skilled, verdict
-from sensorium.report_words import IDLE, figure, idle, luck_of
+from sensorium.report import collecting as report
+from sensorium.report.facts import Examples, Gap
+from sensorium.report.page import page
+from sensorium.report.scores import before_after
+from sensorium.report.verdict import skilled, verdict
+from sensorium.report.words import IDLE, figure, idle, luck_of
 from sensorium.run import Run
 from sensorium.terminal import WIDTH, protocol_lines, score_lines
 

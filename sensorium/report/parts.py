@@ -6,8 +6,8 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from sensorium.report_charts import Markup, tag
-from sensorium.report_facts import Gap, Picture
+from sensorium.report.charts import Markup, tag
+from sensorium.report.facts import Gap, Picture
 
 BLANK = Markup('<span class="blank">–</span>')
 

@@ -7,10 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from sensorium.report_charts import Markup, join, tag
-from sensorium.report_facts import Facts, Gap, Shown
-from sensorium.report_gallery import examples, failures, gallery
-from sensorium.report_parts import (
+from sensorium.report.charts import Markup, join, tag
+from sensorium.report.facts import Facts, Gap, Shown
+from sensorium.report.gallery import examples, failures, gallery
+from sensorium.report.parts import (
     code_block,
     fold,
     head_cell,
@@ -21,11 +21,11 @@ from sensorium.report_parts import (
     table_of,
     theirs,
 )
-from sensorium.report_scores import before_after, scores
-from sensorium.report_words import decimal, direction_words, duration, share
+from sensorium.report.scores import before_after, scores
+from sensorium.report.words import decimal, direction_words, duration, share
 
-STYLE = Path(__file__).with_name("report_style.css")
-SCRIPT = Path(__file__).with_name("report_script.js")
+STYLE = Path(__file__).with_name("style.css")
+SCRIPT = Path(__file__).with_name("script.js")
 LISTED = 10  # records set aside that are named one by one
 _LOGO = Markup(
     '<svg viewBox="0 0 26 17" aria-hidden="true"><path class="threads" d="M5 2.5h1.5C11 2.5 13 8.3 '

@@ -1,7 +1,7 @@
 """Examples of a report: what a run said about records drawn by lot, right or not.
 
 Words that were hidden or follow, classes that were named, captions that were written. What a run
-finds is `report_answers`.
+finds is `answers`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import UserError
-from sensorium.report_answers import clipped, thumbnail, values_of
-from sensorium.report_facts import Example, Examples, Gap, Picture
-from sensorium.report_words import language
+from sensorium.report.answers import clipped, thumbnail, values_of
+from sensorium.report.facts import Example, Examples, Gap, Picture
+from sensorium.report.words import language
 
 if TYPE_CHECKING:
     from sensorium.asking import Asked

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sensorium.report_words import (
+from sensorium.report.words import (
     AMOUNTS,
     IDLE,
     WORDS,

@@ -1,7 +1,7 @@
 """report.html: one page that holds all of a run, so that no number stands alone.
 
-This file collects what is shown, as plain data; `report_words` says it, `report_charts` draws it,
-`report_page` writes it as HTML. Whatever is missing (scores, data that moved, a tower that is not
+This file collects what is shown, as plain data; `words` says it, `charts` draws it,
+`page` writes it as HTML. Whatever is missing (scores, data that moved, a tower that is not
 in the cache) becomes a sentence on the page with the command that fills it, never a blank.
 """
 
@@ -13,14 +13,15 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import comparing, files, report_answers, report_examples, shelf, towers
+from sensorium import comparing, files, shelf, towers
 from sensorium.errors import UserError
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
-from sensorium.report_charts import curves
-from sensorium.report_facts import Block, Examples, Facts, Gap, Row, Shown
-from sensorium.report_verdict import Verdict, verdict
-from sensorium.report_words import label
+from sensorium.report import answers, examples
+from sensorium.report.charts import curves
+from sensorium.report.facts import Block, Examples, Facts, Gap, Row, Shown
+from sensorium.report.verdict import Verdict, verdict
+from sensorium.report.words import label
 from sensorium.terminal import search_command
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def write(run: Run) -> Path:
     Raises:
         RunError: a file of the run is damaged, or the disk is full.
     """
-    from sensorium.report_page import page
+    from sensorium.report.page import page
 
     path = run.folder / "report.html"
     # A file name may hold bytes that are no UTF-8; they show as `?` instead of stopping the page.
@@ -136,8 +137,8 @@ def _answers(
     found = {score["task"] for score in scores}
     shown = None
     if "retrieval" in found or (not scores and run.compares):
-        shown = report_answers.shown(run, split)
-    return shown, report_examples.examples(run, scores, split)
+        shown = answers.shown(run, split)
+    return shown, examples.examples(run, scores, split)
 
 
 def _unscored(info: Mapping[str, Any], log: list[dict[str, Any]]) -> Verdict:

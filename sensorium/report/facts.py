@@ -1,4 +1,4 @@
-"""What a report is made of: plain data, collected by `report`, written as HTML by `report_page`."""
+"""What a report is made of: plain data, collected by `collecting`, written as HTML by `page`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorium import towers
-from sensorium.report_charts import Curve
-from sensorium.report_verdict import Verdict
+from sensorium.report.charts import Curve
+from sensorium.report.verdict import Verdict
 
 
 @dataclass(frozen=True)

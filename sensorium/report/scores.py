@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensorium.report_charts import Axis, Markup, tag
-from sensorium.report_facts import Block, Facts, Gap, Row
-from sensorium.report_parts import BLANK, head_cell
-from sensorium.report_words import AMOUNTS, TASKS, decimal, direction_words, figure, luck_of
+from sensorium.report.charts import Axis, Markup, tag
+from sensorium.report.facts import Block, Facts, Gap, Row
+from sensorium.report.parts import BLANK, head_cell
+from sensorium.report.words import AMOUNTS, TASKS, decimal, direction_words, figure, luck_of
 
 _PLURAL = {"image": "pictures", "text": "texts"}
 

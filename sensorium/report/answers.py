@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import RunError, UserError
 from sensorium.records import Blob, Record
-from sensorium.report_facts import Answer, Gap, Picture, Shown
-from sensorium.report_words import language
+from sensorium.report.facts import Answer, Gap, Picture, Shown
+from sensorium.report.words import language
 
 if TYPE_CHECKING:
     import numpy as np

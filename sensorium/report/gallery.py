@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sensorium.report_charts import Markup, tag
-from sensorium.report_facts import Answer, Example, Examples, Gap, Shown
-from sensorium.report_parts import head_cell, image_of, in_words, table_of, theirs
-from sensorium.report_words import share
+from sensorium.report.charts import Markup, tag
+from sensorium.report.facts import Answer, Example, Examples, Gap, Shown
+from sensorium.report.parts import head_cell, image_of, in_words, table_of, theirs
+from sensorium.report.words import share
 
 
 def gallery(shown: Shown | Gap) -> list[Markup] | Gap:

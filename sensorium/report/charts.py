@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from sensorium.report_words import decimal, direction_words, label, logarithm, odds, share
+from sensorium.report.words import decimal, direction_words, label, logarithm, odds, share
 
 # --- markup ------------------------------------------------------------------------------------
 
