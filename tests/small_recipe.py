@@ -6,6 +6,7 @@ Widths are 128 and depths at most 2; what is built, and in which order it runs, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -127,24 +128,23 @@ def small(
     batch: int = 8,
     lacking: dict[str, tuple[int, ...]] | None = None,
     labelled: bool = False,
-    monkeypatch=None,
 ) -> Small:
-    """Builds, starts and shrinks a recipe of the shelf.
+    """Builds, starts and shrinks a recipe of the shelf; needs no tower.
 
     Args:
         lacking: column -> positions of the records that lack it.
-        monkeypatch: needed by recipes with a prior, which asks real towers for tables.
+        labelled: as `shrunk`.
     """
-    if monkeypatch is not None:
-        tables = torch.randn(conse.CLASSES, 1281), torch.randn(conse.CLASSES, conse.WIDTH)
-        monkeypatch.setattr(conse, "tables", lambda: tables)
-    recipe = shrunk(
-        name, f"optimiser.batch={batch}", "optimiser.warmup=0.0", *overrides, labelled=labelled
-    )
+    options = (f"optimiser.batch={batch}", "optimiser.warmup=0.0", *overrides)
+    recipe = shrunk(name, *options, labelled=labelled)
     made, columns, objects = records(recipe, lacking)
-    step = build(recipe, objects)
     positions = list(range(COUNT))
-    start(step, recipe, columns, positions)
+    # A prior asks real towers for tables; any numbers do here.
+    rng = torch.Generator().manual_seed(0)
+    tables = tuple(torch.randn(conse.CLASSES, x, generator=rng) for x in (1281, conse.WIDTH))
+    with patch.object(conse, "tables", lambda: tables):
+        step = build(recipe, objects)
+        start(step, recipe, columns, positions)
     batches = Batches(
         made, columns, objects, positions, batch, recipe.seed, augmented(recipe),
         views(step.objectives),

@@ -75,11 +75,11 @@ def still(made, before):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_step_at_tiny_size_moves_every_parameter(name, monkeypatch):
+def test_one_step_at_tiny_size_moves_every_parameter(name):
     """With records that lack a modality, so that what stands in their place is seen."""
     lacking = {"image": (1,), "text": (2,), "text#1": (3,)}
     sole = len(load(name).modalities) == 1
-    made = small(name, batch=COUNT, lacking=lacking, monkeypatch=monkeypatch)
+    made = small(name, batch=COUNT, lacking=lacking)
     before, _ = trained(made)
     # Of a picture without text nothing is asked, so what would stand for the text is never
     # corrected; of a text without picture its words are.
@@ -117,9 +117,9 @@ def test_a_teacher_follows_and_never_learns(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_begins_near_no_skill(name, monkeypatch):
+def test_begins_near_no_skill(name):
     """A loss far from its no-skill value before any step is computed wrongly or starts wrongly."""
-    made = small(name, monkeypatch=monkeypatch)
+    made = small(name)
     made.step.eval()
     with torch.no_grad():
         for loss in made.step(made.batches[0]).losses.values():
@@ -128,9 +128,9 @@ def test_begins_near_no_skill(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_target_can_be_given_to_it(name, monkeypatch):
+def test_a_target_can_be_given_to_it(name):
     """The same model, asked for classes beside all else."""
-    made = small(name, labelled=True, monkeypatch=monkeypatch)
+    made = small(name, labelled=True)
     assert made.batches[0].targets["label"].shape == (8,)
     before, losses = trained(made)
     assert losses["classification"].count == 8
