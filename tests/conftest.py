@@ -3,8 +3,14 @@ trains the one tiny run that many tests share."""
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
+
+# Two shelves may have a member of one name, so tests are not imported by their folder; what tests
+# share is imported from here.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from sensorium import towers
 
