@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch.overrides
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 
@@ -159,9 +158,7 @@ class Whole:
         if self._step is None:
             from sensorium.building import build
 
-            known = {m: self.reader(m).modality for m in self.recipe.modalities}
-            with Undrawn():
-                made = build(self.recipe, known)
+            made = build(self.recipe, {m: self.reader(m).modality for m in self.recipe.modalities})
             made.load_state_dict(tensors(self.folder))
             self._step = made.eval()
         return self._step
@@ -196,20 +193,10 @@ def kept(name: str) -> Imported:
     return found
 
 
-class Undrawn(torch.overrides.TorchFunctionMode):
-    """Draws no initial weights: all of them are replaced at once, and drawing takes seconds."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def built(options: dict[str, Any], modality: Any) -> Any:
-    """An encoder of our shelf from its options, over a modality; its weights are still nothing."""
+    """An encoder of our shelf from its options, over a modality; its weights are still random."""
     module, spec = member("encoders", "encoder", options)
-    with Undrawn():
+    with torch.random.fork_rng(devices=[]):  # initial weights that are replaced at once
         return module.Encoder(spec, modality)
 
 
