@@ -62,7 +62,7 @@ def test_bits_of_lit_and_its_controls(tiny_data, tmp_path, minilm, efficientnet_
 def test_bits_of_all_that_recipes_do(tiny_data, tmp_path):
     """Queue, teacher, hidden words, hard partners, two random views, a translation, classes and
     dropout in one recipe: eight kills change nothing."""
-    finished = killed_runs(tiny_data, tmp_path, 8, 3, "recipe=combined", "budget=6-steps")
+    finished = killed_runs(tiny_data, tmp_path, 8, 3, "recipe=combined", "budget=10-steps")
     assert sum(run["kills"] for run in finished) == 8
     assert_bits(finished)
 
