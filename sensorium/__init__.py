@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sensorium.errors import UserError
-    from sensorium.finetuning import finetune
+    from sensorium.finetuning.tuning import finetune
     from sensorium.pretraining import pretrain, resume
     from sensorium.reading import read
     from sensorium.run import Run

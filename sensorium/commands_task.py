@@ -67,7 +67,7 @@ def finetune(
     after."""
     add_shelves(shelf)
     from sensorium import devices
-    from sensorium.finetuning import Wish, prepared
+    from sensorium.finetuning.tuning import Wish, prepared
 
     # Mistakes in task, source, data and run directory are answered before torch loads.
     devices.check(device)
@@ -76,7 +76,7 @@ def finetune(
     prepared(
         run, data, Wish(task, method, label, told, rank, interpolate, budget, seed, changes), out
     )
-    from sensorium.finetuning import finetune as tune
+    from sensorium.finetuning.tuning import finetune as tune
     from sensorium.terminal import Teller
 
     console, err = consoles()
@@ -183,7 +183,7 @@ def answer(
 ) -> None:
     """Answer a question about a picture, from the answers that the run learned."""
     add_shelves(shelf)
-    from sensorium.predicting import answer as answers
+    from sensorium.finetuning.predicting import answer as answers
     from sensorium.run import Run
 
     rows = answers(Run.open(run, device), file, question, k)
@@ -204,7 +204,7 @@ def caption(
 ) -> None:
     """Write a caption for each picture, beside the nearest caption of the training data."""
     add_shelves(shelf)
-    from sensorium.finetuning import refuse_unasked
+    from sensorium.finetuning.tuning import refuse_unasked
     from sensorium.run import Run, refuse_unreadable
 
     opened = Run.open(run, device)
@@ -235,7 +235,7 @@ def caption(
 def _found(run: Run, files: list[str]) -> tuple[list[str | None], str]:
     """The training caption nearest to each picture, and how it was found or why it was not."""
     from sensorium.errors import UserError
-    from sensorium.predicting import pictures
+    from sensorium.finetuning.predicting import pictures
     from sensorium.recalling import captions
 
     try:

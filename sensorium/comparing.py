@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sensorium import deriving
 from sensorium.errors import RecipeError, RunError, command
+from sensorium.finetuning import deriving
 
 if TYPE_CHECKING:
     from sensorium.recipe import Recipe

@@ -19,8 +19,6 @@ from sensorium import (
     devices,
     draws,
     files,
-    forgetting,
-    inheriting,
     optimiser,
     reading,
     shelf,
@@ -29,6 +27,7 @@ from sensorium import (
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
 from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command, nearest
+from sensorium.finetuning import forgetting, inheriting
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members

@@ -401,7 +401,7 @@ class Run:
         self, items: Sequence[str | Path], words: str | Sequence[str] | None = None, top: int = 5
     ) -> list[dict[str, Any]]:
         """The likeliest classes of pictures or texts, with probabilities; see `predicting`."""
-        from sensorium.predicting import predict
+        from sensorium.finetuning.predicting import predict
 
         return predict(self, items, words, top)
 

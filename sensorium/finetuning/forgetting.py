@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium import files, inheriting
+from sensorium import files
 from sensorium.asking import Asked
 from sensorium.building import compared
 from sensorium.errors import UserError
 from sensorium.evaluation import embed, pairs
+from sensorium.finetuning import inheriting
 from sensorium.scoring import truth_of
 from sensorium.step import Step, views
 from sensorium.tasks import classification

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sensorium import adapting, checkpoint, files
+from sensorium import checkpoint, files
 from sensorium.errors import RunError
+from sensorium.finetuning import adapting
 from sensorium.run import Run
 from sensorium.teacher import teacher_of
 

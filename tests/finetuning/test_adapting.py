@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import TINY
 
-from sensorium import adapting, draws, optimiser, recipe
+from sensorium import draws, optimiser, recipe
 from sensorium.building import build
 from sensorium.errors import RecipeError
+from sensorium.finetuning import adapting
 from sensorium.records import Source
 from sensorium.teacher import follow
 from sensorium.tokens import Batch, Tokens

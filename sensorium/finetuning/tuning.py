@@ -15,9 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sensorium import deriving, devices, reading
-from sensorium.deriving import Wish
+from sensorium import devices, reading
 from sensorium.errors import UserError
+from sensorium.finetuning import deriving
+from sensorium.finetuning.deriving import Wish
 from sensorium.records import Records
 from sensorium.run import Run, refuse_used
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import DataError, UserError
-from sensorium.finetuning import refuse_unasked
+from sensorium.finetuning.tuning import refuse_unasked
 from sensorium.run import refuse_unreadable
 
 if TYPE_CHECKING:
