@@ -75,9 +75,16 @@ def build(recipe: Recipe, modalities: dict[str, Any] | None = None) -> Step:
         for name in recipe.modalities:
             source = known[name]
             if name in recipe.prepare:
-                tower, _ = member("encoders", f"prepare.{name}", recipe.prepare[name])
-                source = Features(tower.WIDTH)
+                tower, told = member("encoders", f"prepare.{name}", recipe.prepare[name])
+                source = Features(told.width if hasattr(told, "width") else tower.WIDTH)
             module, spec = member("encoders", f"encoders.{name}", recipe.encoders[name])
+            if not hasattr(module, "Encoder"):
+                raise RecipeError(
+                    field=f"encoders.{name}.use",
+                    expected="an encoder that can be trained",
+                    found=f"{spec.use}, which stays frozen",
+                    see=f"prepare.{name}",
+                )
             encoders[name] = module.Encoder(spec, source)
         module, spec = member("fusion", "fusion", recipe.fusion)
         fusion = module.Fusion(spec, {name: x.width for name, x in encoders.items()})

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__, commands_task
+from sensorium import __version__, commands_cache, commands_task
 from sensorium.errors import UserError
 from sensorium.options import (
     Data,
@@ -41,9 +41,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets that Sensorium knows.")
-cache_app = typer.Typer(no_args_is_help=True, help="Towers, data sets and features kept on disk.")
 app.add_typer(data_app, name="data")
-app.add_typer(cache_app, name="cache")
+app.add_typer(commands_cache.app, name="cache")
 
 _DATA_HELP = "CSV, TSV, Parquet, JSONL, COCO JSON, WebDataset, or a folder of pictures and texts"
 
@@ -116,6 +115,13 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(help="Key of every draw.")] = None,
     out: Out = None,
     fields: Fields = None,
+    tower: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[image=|text=]SOURCE",
+            help="A frozen tower of another library: a folder, or hf:NAME. Repeat.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 0,
     device: Device = "cpu",
     shelf: Shelf = None,
@@ -126,9 +132,10 @@ def pretrain(
 
     # Mistakes in the recipe, the run directory and the data are answered before torch loads.
     chosen = recipes.load(recipe, size, overrides, budget=budget, seed=seed)
-    from sensorium import devices, reading
+    from sensorium import devices, reading, taking
     from sensorium.run import refuse_used
 
+    taking.wishes(chosen, tower or [])
     devices.check(device)
 
     if out is not None:
@@ -140,7 +147,9 @@ def pretrain(
 
     console, err = consoles()
     teller = Teller(err)
-    run = train(records, chosen, out=out, workers=workers, device=device, watcher=teller)
+    run = train(
+        records, chosen, out=out, tower=tower or (), workers=workers, device=device, watcher=teller
+    )
     _finish(run, console, teller)
 
 
@@ -409,39 +418,6 @@ def data_get(
     module = shelf.load("datasets", name)
     print(module.LICENCE)
     print(module.get())
-
-
-@cache_app.command("list")
-def cache_list() -> None:
-    """What is kept, and how large it is."""
-    from sensorium import cache
-
-    for kind, name, size in cache.listing():
-        print(f"{kind:<10}{size / 1e6:>9.1f} MB  {name}")
-    print(cache.root())
-
-
-@cache_app.command("fetch")
-def cache_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Towers; all by default.")] = None,
-) -> None:
-    """Fetch the frozen towers."""
-    from sensorium import towers
-
-    for name in names or list(towers.TOWERS):
-        if not towers.available(name):
-            towers.fetch(name, lambda line: print(line, file=sys.stderr))
-        print(f"{name:<20}{towers.TOWERS[name].licence}")
-
-
-@cache_app.command("clear")
-def cache_clear(
-    kind: Annotated[str | None, typer.Argument(help="towers, datasets or features.")] = None,
-) -> None:
-    """Delete what is kept."""
-    from sensorium import cache
-
-    print(f"{cache.clear(kind) / 1e6:.1f} MB freed")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,42 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import controls, draws, files, scoring
-from sensorium.building import views
+from sensorium import controls, draws, files, scoring, zero_shot
 from sensorium.comparing import refuse_blind
+from sensorium.embedding import embed as embed
 from sensorium.errors import RunError
-from sensorium.loading import gather
-from sensorium.nodes import Encode, Read
-from sensorium.prepare import Column, Reader
+from sensorium.prepare import Column
 from sensorium.recipe import Recipe
-from sensorium.records import Blob, Record, Source
+from sensorium.records import Blob, Record
 from sensorium.step import Step
 from sensorium.tasks import retrieval
 
 if TYPE_CHECKING:
     from sensorium.run import Run
 
-_BATCH = 256
 _MATCHED = 1000  # records whose pairs a match is compared with
-
-
-def embed(
-    step: Step, recipe: Recipe, reader: Reader, column: Column, device: str = "cpu"
-) -> NDArray[np.float32]:
-    """Vectors of all items of a column, float32 [items, e], unit length."""
-    node = Read(Encode(views(recipe)[reader.name]))
-    record = Record("", Source("memory"), {})
-    modalities = {reader.name: reader.modality}
-    was = step.training
-    step.eval()
-    parts = [np.zeros((0, step.model.vector_width(reader.name)), np.float32)]
-    for start in range(0, len(column.items), _BATCH):
-        items: list[int | None] = list(range(start, min(start + _BATCH, len(column.items))))
-        chosen = {reader.name: items}
-        batch = gather([record] * len(items), {reader.name: column}, modalities, chosen)
-        parts.append(step.vectors(node, batch.to(device)).cpu().numpy())
-    step.train(was)
-    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -182,6 +160,9 @@ def _competitors(
 
     own = vectors(run.step, run.recipe)
     yield "", own
+    sizes = {name: len(x) for name, x in own.items()}
+    for told in zero_shot.models():
+        yield zero_shot.label(told), zero_shot.vectors(run, told, asked, sizes)
     trained = controls.names(run.recipe)
     for name in trained:
         step = controls.trained(run, name)
@@ -189,7 +170,7 @@ def _competitors(
             yield name, "it was not trained"
         else:
             yield name, vectors(step, controls.recipe_of(name, run.recipe))
-    yield "conse", controls.conse_vectors(run, asked, {name: len(x) for name, x in own.items()})
+    yield "conse", controls.conse_vectors(run, asked, sizes)
     if controls.SHUFFLED not in trained:
         # Not trained: the pool dealt out anew, what the same vectors find by luck and hubs.
         order = draws.order(len(own["image"]), run.recipe.seed, "shuffled partner", split)

@@ -126,6 +126,6 @@ def _notes(run: Any, to: str) -> list[str]:
     """What of the run is not in the folder; a graph has its frozen towers in it."""
     towers = {} if to == "onnx" else run.recipe.prepare
     return [
-        f"{modality}: the frozen tower {tower['use']} is not among the weights"
+        f"{modality}: the frozen tower {tower.get('name', tower['use'])} is not among the weights"
         for modality, tower in towers.items()
     ]

@@ -25,13 +25,14 @@ from sensorium.formats import _check, _convert, _folder, _inputs, _kept
 from sensorium.formats._check import Check
 from sensorium.formats._config import Config
 from sensorium.formats._folder import Weights
-from sensorium.formats._kept import FORM, TOKENIZER, WEIGHTS, Imported, Whole, built, sizes
+from sensorium.formats._kept import TOKENIZER, WEIGHTS, Imported, Whole, built, sizes
 from sensorium.formats._kept import kept as kept
 from sensorium.formats._kept import table as table
 from sensorium.formats._kept import towers_kept as towers_kept
 from sensorium.formats._part import Tower
 from sensorium.recipe import Recipe
 from sensorium.recipe import check as check_recipe
+from sensorium.towers_imported import FORM
 
 LONGEST = 512  # tokens of a text of ours
 Progress = Callable[[str], None]
@@ -110,6 +111,16 @@ def open_folder(source: str | Path) -> Opened:
     module = shelf.load("formats", known[kind])
     config = Config(content, module.DEFAULTS[kind] | {"model_type": kind}, file)
     return Opened(str(source), folder, str(kind), module, config, Weights(folder))
+
+
+def parts(source: str | Path) -> list[str]:
+    """Modalities of the towers that a folder or `hf:NAME` has, the whole left aside.
+
+    Raises:
+        UserError: as `open_folder`; a value of its config that our modules cannot express.
+    """
+    opened = open_folder(source)
+    return list(opened.format.towers(opened.config))
 
 
 def tower(
@@ -210,7 +221,7 @@ def whole(source: str | Path, progress: Progress | None = None) -> Whole:
     licence = _folder.licence(opened.folder)
     say(f"{source}: {opened.kind}, licence {licence}")
     name = opened.name("whole")
-    known = _known(name)
+    known = _kept.find_whole(name)
     if known is not None and (known.check.against or not _check.library()):
         say(f"{source}: {known.check.said}")
         return known
@@ -259,22 +270,8 @@ def whole(source: str | Path, progress: Progress | None = None) -> Whole:
         check=check,
     )
     files[WEIGHTS] = save(dict(sorted(weights.items())))
-    facts = {k: getattr(made, k) for k in _PLAIN}
-    facts |= {"recipe": made.recipe.model_dump(mode="json"), "check": check.plain()}
-    _kept.keep(name, facts, files)
+    _kept.keep(name, _kept.whole_facts(made), files)
     return made
-
-
-_PLAIN = ("name", "source", "architecture", "licence", "weight_hash", "left_out", "new", "notes")
-
-
-def _known(name: str) -> Whole | None:
-    """The whole model that is kept under a name, or None."""
-    facts = _kept.facts_of(name)
-    if facts is None or "recipe" not in facts:
-        return None
-    recipe = check_recipe(facts["recipe"])
-    return Whole(**{k: facts[k] for k in _PLAIN}, recipe=recipe, check=Check.of(facts["check"]))
 
 
 def _recipe(

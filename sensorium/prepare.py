@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from sensorium import cache, draws, files, towers
+from sensorium import cache, draws, files, towers_imported
 from sensorium.errors import DataError
 from sensorium.recipe import Recipe, member
 from sensorium.records import Blob, Record, Rejected, Source
@@ -84,13 +84,16 @@ class Reader:
         module, spec = member("modalities", f"modalities.{name}", content)
         self.name = name
         self.modality = module.Modality(spec)
-        self.view = View(name, order=recipe.order.get(name, "full"))
         self.frozen: str | None = None
         self.device = device
-        identity: dict[str, Any] = {"modality": spec.model_dump(mode="json")}
-        if name in recipe.prepare:
-            self.frozen = str(recipe.prepare[name]["use"])
-            identity["tower"] = [self.frozen, towers.weight_hash(self.frozen)]
+        # What is not given is left out, so that an option of a later version changes no key.
+        identity: dict[str, Any] = {"modality": spec.model_dump(mode="json", exclude_none=True)}
+        self._tower = recipe.prepare.get(name, {})
+        if self._tower:
+            self.frozen = str(self._tower["use"])
+            identity["tower"] = [self.frozen, towers_imported.weight_hash(self._tower)]
+        order = self._tower.get("order") or recipe.order.get(name, "full")
+        self.view = View(name, order=order)
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
     @functools.cached_property
@@ -101,7 +104,7 @@ class Reader:
             UserError: it is not in the cache, or damaged.
         """
         assert self.frozen is not None, "only some modalities have a tower"
-        return towers.load(self.frozen, self.modality).to(self.device)
+        return towers_imported.load(self._tower, self.modality).to(self.device)
 
     def digest(self, value: Any, name: str) -> bytes:
         """16 bytes that name what is read of one item: its key in the cache.
@@ -149,7 +152,9 @@ class Reader:
         by_length: dict[int, list[int]] = {}
         for at, tokens in enumerate(rows):
             t = tokens.real.shape[1]
-            by_length.setdefault(t if tokens.ids is None else -(-t // 8) * 8, []).append(at)
+            if tokens.ids is not None:
+                t = min(-(-t // 8) * 8, self.modality.length)
+            by_length.setdefault(t, []).append(at)
         given: dict[int, np.ndarray] = {}
         for length, members in sorted(by_length.items()):
             for start in range(0, len(members), _CHUNK):

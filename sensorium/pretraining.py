@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,9 @@ from sensorium import (
     optimiser,
     reading,
     shelf,
+    taking,
     towers,
+    towers_imported,
 )
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
@@ -67,6 +69,7 @@ def pretrain(
     seed: int | None = None,
     fields: dict[str, str] | None = None,
     overrides: list[str] | None = None,
+    tower: str | Sequence[str] = (),
     workers: int = 0,
     device: str = "cpu",
     watcher: Watcher | None = None,
@@ -83,6 +86,8 @@ def pretrain(
         seed: of every draw.
         fields: field -> modality where the inferred ones are wrong.
         overrides: `optimiser.batch=128`.
+        tower: `image=SOURCE`, `text=SOURCE`, or a SOURCE for all that it has: a folder of
+            transformers' or `hf:NAME`, whose tower takes the place of the recipe's frozen one.
         workers: processes that make batches ahead; changes no draw.
         device: `cpu`, `cuda`, `mps`.
         watcher: who is told how it goes.
@@ -98,12 +103,14 @@ def pretrain(
     devices.check(device)
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, size, overrides, budget=budget, seed=seed)
+    asked = taking.wishes(recipe, [tower] if isinstance(tower, str) else tower)
     began = time.monotonic()
     out = Path(out) if out is not None else fresh(recipe.name)
     refuse_used(out)
     needed = (*recipe.modalities, *recipe.targets)
     records = data if isinstance(data, Records) else reading.read(data, fields, train=needed)
     _refuse_missing(recipe, records)
+    recipe = taking.taken(recipe, asked, lambda line: watcher.say("import", line))
     for kind, path, options in members(recipe):
         member(kind, path, options)  # a wrong value is told before towers and data are read
     _fetch_towers(recipe, watcher)
@@ -369,6 +376,9 @@ def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
         UserError: one cannot be had; says both ways out.
     """
     for part in recipe.prepare.values():
+        if part["use"] == towers_imported.USE:
+            towers_imported.weight_hash(part)
+            continue
         try:
             towers.fetch(part["use"], lambda line: watcher.say("fetch", line))
         except UserError as error:

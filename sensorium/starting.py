@@ -24,13 +24,16 @@ def start(step: Step, recipe: Recipe, columns: dict[str, Column], positions: lis
         positions: records of the training split.
 
     Raises:
-        RecipeError: closed forms need prepared features of exactly two modalities.
+        RecipeError: closed forms need prepared features of exactly two modalities, and items that
+            the towers tell apart.
     """
     for name, encoder in step.model.encoders.items():
         if getattr(encoder, "fits", False):
             _need_features(f"encoders.{name}", columns[name])
             items = [item for at in positions for item in columns[name].index[at]]
-            encoder.fit(np.asarray(columns[name].items)[items][:, 0], recipe.seed)
+            features = np.asarray(columns[name].items)[items][:, 0]
+            _refuse_equal(name, features)
+            encoder.fit(features, recipe.seed)
     if recipe.start == "cca":
         columns = {name: columns[name] for name in recipe.modalities}  # a target has no states
         if len(columns) != 2:
@@ -48,6 +51,16 @@ def _need_features(field: str, column: Column) -> None:
             field=field,
             expected=f"features of a frozen tower (prepare.{column.modality})",
             found=f"{column.modality} as it is",
+        )
+
+
+def _refuse_equal(modality: str, features: np.ndarray) -> None:
+    """Raises a RecipeError where a tower gives the same for all, e.g. knows none of the words."""
+    if not np.ptp(features, axis=0).any():
+        raise RecipeError(
+            field=f"prepare.{modality}",
+            expected=f"a tower that tells items of {modality} apart",
+            found=f"the same features for all {len(features)}",
         )
 
 

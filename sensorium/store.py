@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from sensorium import files, manifest, towers
+from sensorium import files, manifest, towers_imported
 from sensorium.errors import RunError, clip, command
 from sensorium.manifest import Damaged
 
@@ -105,7 +105,7 @@ def weights(run: Run) -> dict[str, Any]:
         for file in sorted((run.folder / "modalities").glob("*/*"))
     }
     frozen = {
-        name: [part["use"], towers.weight_hash(part["use"])]
+        name: [part["use"], towers_imported.weight_hash(part)]
         for name, part in run.recipe.prepare.items()
     }
     model = facts["files"]["model.safetensors"]["sha256"]

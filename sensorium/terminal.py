@@ -179,6 +179,7 @@ def _table(picked: list[dict[str, Any]], marks: dict[str, str]):
         for offset, letter in enumerate(written or "0"):
             axis[min(at(tick) + offset, cells + 2)] = letter
     yield f"[dim]{escape(metric):<26}value  95 %         {''.join(axis).rstrip()}[/dim]"
+    long: dict[str, None] = {}  # names that are cut, in full below
     for score in picked:
         protocol = score["protocol"]
         pool = (
@@ -193,6 +194,8 @@ def _table(picked: list[dict[str, Any]], marks: dict[str, str]):
         rows = [("this run", score, True)]
         rows += [(label(k), c, False) for k, c in score["controls"].items()]
         for name, row, own in rows:
+            if cell_len(plain(name)) > 23:
+                long[plain(name)] = None
             name = f"{fit(name, 23, marks['more']):<24}"
             if row["value"] is None:
                 why = escape(fit(f"not measured: {row['reason']}", WIDTH - 33, marks["more"]))
@@ -213,6 +216,8 @@ def _table(picked: list[dict[str, Any]], marks: dict[str, str]):
             text = f"  {escape(name)}{figure(metric, row['value']):>5}  {interval:<12} {picture}"
             style = "bold" if own else "yellow" if row is chance else "dim"
             yield f"[{style}]{text}[/{style}]"
+    for name in long:
+        yield f"[dim]  {escape(name)}[/dim]"
 
 
 def protocol_lines(scores: list[dict[str, Any]]):

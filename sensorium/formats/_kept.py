@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +23,12 @@ from sensorium import cache
 from sensorium.errors import RunError, UserError, clip, nearest
 from sensorium.files import sync_folder, write_new
 from sensorium.formats._check import Check
-from sensorium.recipe import Recipe, member
+from sensorium.recipe import Recipe, check, member
+from sensorium.towers_imported import FACTS, FORM, TOKENIZER
+from sensorium.towers_imported import facts as facts_of
 
-WEIGHTS, TOKENIZER, FACTS = "weights.safetensors", "tokenizer.json", "import.json"
-FORM = 1  # of what is kept: raised when encoders' parameters are renamed or reshaped
+WEIGHTS = "weights.safetensors"
+_PLAIN = ("name", "source", "architecture", "licence", "weight_hash", "left_out", "new", "notes")
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Whole:
     def embed(self, modality: str, column: Any, device: str = "cpu") -> Any:
         """Vectors of all items of a column that `prepare.column` made with this model's reader:
         float32 [items, e], unit length."""
-        from sensorium.evaluation import embed
+        from sensorium.embedding import embed
 
         step = self.step.to(device)
         return embed(step, self.recipe, self.reader(modality, device), column, device)
@@ -264,21 +265,6 @@ def keep(name: str, facts: dict[str, Any], files: dict[str, bytes]) -> None:
         ) from None
 
 
-def facts_of(name: str) -> dict[str, Any] | None:
-    """What import.json says of a folder that is whole and of this form; None otherwise."""
-    if not re.fullmatch(r"[a-z0-9-]+", name):
-        return None
-    folder = cache.root() / "towers" / name
-    try:
-        facts = json.loads((folder / FACTS).read_bytes())
-        whole = all(
-            (folder / file).stat().st_size == at["bytes"] for file, at in facts["files"].items()
-        )
-        return facts if facts["form"] == FORM and facts["name"] == name and whole else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def find(name: str) -> Imported | None:
     """The tower that is kept under a name, or None."""
     facts = facts_of(name)
@@ -286,6 +272,22 @@ def find(name: str) -> Imported | None:
         return None
     known = {key: facts[key] for key in Imported.__dataclass_fields__ if key in facts}
     return Imported(**(known | {"check": Check.of(facts["check"])}))
+
+
+def find_whole(name: str) -> Whole | None:
+    """The whole model that is kept under a name, or None."""
+    facts = facts_of(name)
+    if facts is None or "recipe" not in facts:
+        return None
+    known = {key: facts[key] for key in _PLAIN}
+    return Whole(**known, recipe=check(facts["recipe"]), check=Check.of(facts["check"]))
+
+
+def whole_facts(made: Whole) -> dict[str, Any]:
+    """What import.json says of a whole model."""
+    known = {key: getattr(made, key) for key in _PLAIN}
+    recipe = made.recipe.model_dump(mode="json")
+    return known | {"recipe": recipe, "check": made.check.plain()}
 
 
 def verified(folder: Path, file: str) -> bytes:

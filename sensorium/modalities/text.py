@@ -1,9 +1,10 @@
 """Texts: str -> word-piece ids [1, tokens], between a first and a last special token.
 
-Two tokenizers. `minilm` is the one of the MiniLM tower (BERT's word pieces, 30,522 entries, lower
+Three tokenizers. `minilm` is the one of the MiniLM tower (BERT's word pieces, 30,522 entries, lower
 case, English). `trained` learns a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2) on the
 training texts, lower-cased as CLIP's (arXiv 2103.00020 section 2.4): no text in any language is
-unknown to it, and equal texts give an equal tokenizer whatever their order.
+unknown to it, and equal texts give an equal tokenizer whatever their order. `imported` is that of
+an imported model, which `tower` names.
 
 A user's text is only ever text: "[SEP]" inside it is five characters, never a special token.
 Entry [MASK] stands where a word is hidden (`edits/hide.py`); no text contains it.
@@ -19,15 +20,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sensorium import towers
+from sensorium import towers, towers_imported
 from sensorium.errors import DataError, RunError, clip
 from sensorium.records import Blob, Record
 from sensorium.tokens import Tokens
 
-SUMMARY = "texts as word pieces: MiniLM's, or learned from the training texts"
+SUMMARY = "texts as word pieces: MiniLM's, an imported model's, or learned from the training texts"
 FILE = "tokenizer.json"
 PAD, FIRST, LAST, HIDE = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 _BLANK = tuple("ĠĊĉč")  # space, line feed, tab, carriage return as GPT-2 writes these bytes
@@ -41,13 +42,20 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     use: Literal["text"] = "text"
-    tokenizer: Literal["minilm", "trained"] = Field(
-        "trained", description="the MiniLM tower's, or one trained on the training texts"
+    tokenizer: Literal["minilm", "trained", "imported"] = Field(
+        "trained", description="the MiniLM tower's, one trained on the training texts, or `tower`'s"
     )
+    tower: str | None = Field(None, description="imported model whose tokenizer it is, by its name")
     length: int = Field(32, ge=3, le=512, description="most tokens of a text, both ends included")
     vocabulary: int = Field(
-        8000, ge=300, le=200_000, description="most entries of a trained tokenizer"
+        8000, ge=300, le=200_000, description="most entries of a trained or imported tokenizer"
     )
+
+    @model_validator(mode="after")
+    def _names_its_tower(self):
+        if (self.tokenizer == "imported") != (self.tower is not None):
+            raise ValueError("tokenizer: imported and tower: NAME go together")
+        return self
 
 
 class Modality:
@@ -65,7 +73,7 @@ class Modality:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.length = spec.length
-        self.vocabulary = spec.vocabulary if spec.tokenizer == "trained" else MINILM_VOCABULARY
+        self.vocabulary = MINILM_VOCABULARY if spec.tokenizer == "minilm" else spec.vocabulary
         self._loaded: Tokenizer | None = None
         self._ends = (0, 0)
 
@@ -134,7 +142,10 @@ class Modality:
         if self._loaded is None:
             if self.spec.tokenizer == "trained":
                 raise RuntimeError("text: fit or load comes before tokens")
-            self._use(Tokenizer.from_str(towers.tokenizer_file().read_text("utf-8")))
+            if self.spec.tower is not None:
+                self._use(Tokenizer.from_str(towers_imported.tokenizer(self.spec.tower)))
+            else:
+                self._use(Tokenizer.from_str(towers.tokenizer_file().read_text("utf-8")))
         assert self._loaded is not None
         return self._loaded
 
@@ -177,7 +188,8 @@ class Modality:
         """Whether an entry begins a word, bool [vocabulary]; the others go on with the one before.
 
         Byte-level pieces begin a word where they begin with a blank: a comma belongs to the word
-        before it, and a text written without blanks is one word. MiniLM's go on with "##".
+        before it, and a text written without blanks is one word. MiniLM's go on with "##"; an
+        imported tokenizer that writes it otherwise has a word in each piece.
         """
         table = np.zeros(self.vocabulary, bool)
         for entry, at in self._entries.items():
@@ -190,7 +202,7 @@ class Modality:
 
     @property
     def _both_ends(self) -> tuple[int, int]:
-        _ = self._tokenizer  # MiniLM's is loaded when it is first asked for
+        _ = self._tokenizer  # a tower's is loaded when it is first asked for
         return self._ends
 
     @property
@@ -206,7 +218,7 @@ class Modality:
         words = [at for at in map(int, ids) if at not in self.special]
         text = self._tokenizer.decode(words, skip_special_tokens=False).strip()
         # MiniLM's tokenizer cuts "it's" in three, and its decoder joins pieces and commas alone.
-        return text if self.spec.tokenizer == "trained" else text.replace(" ' ", "'")
+        return text.replace(" ' ", "'") if self.spec.tokenizer == "minilm" else text
 
     def read(self, value: object, name: str) -> str:
         """One field's text, stripped of surrounding space.

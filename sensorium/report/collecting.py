@@ -13,13 +13,13 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import comparing, files, shelf, towers
+from sensorium import comparing, files, shelf, towers, towers_imported, zero_shot
 from sensorium.errors import UserError
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
 from sensorium.report import answers, examples
 from sensorium.report.charts import curves
-from sensorium.report.facts import Block, Examples, Facts, Gap, Row, Shown
+from sensorium.report.facts import Block, Examples, Facts, Gap, Row, Shown, Weights
 from sensorium.report.verdict import Verdict, verdict
 from sensorium.report.words import label
 from sensorium.terminal import search_command
@@ -174,19 +174,48 @@ def _about(data: str) -> list[str]:
     return [" ".join(part.split()) for part in whole[:2]]
 
 
-def _weights(run: Run, scores: list[dict[str, Any]]) -> list[tuple[towers.Tower, str]]:
-    """The towers whose weights took part, each with what it was used for."""
-    used = {
-        member["use"]: f"reads the {kind}, frozen"
-        for kind, member in run.recipe.prepare.items()
-        if member["use"] in towers.TOWERS
+def _weights(run: Run, scores: list[dict[str, Any]]) -> list[Weights]:
+    """The weights from elsewhere that took part, each with what it was used for."""
+    used, taken = {}, []
+    for kind, member in run.recipe.prepare.items():
+        use = f"reads the {kind}, frozen"
+        if member["use"] in towers.TOWERS:
+            used[member["use"]] = use
+        elif member["use"] == towers_imported.USE:
+            taken.append(_imported(member, use))
+    measured = {
+        name
+        for score in scores
+        for name, control in score["controls"].items()
+        if control.get("value") is not None
     }
-    if any(score["controls"].get("conse", {}).get("value") is not None for score in scores):
+    if "conse" in measured:
         from sensorium import conse
 
         for name in conse.TOWERS:
             used.setdefault(name, "in the control ConSE only")
-    return [(towers.TOWERS[name], use) for name, use in used.items()]
+    for told in zero_shot.models():
+        if zero_shot.label(told) in measured:
+            taken.append(_imported(told, "in the zero-shot row only"))
+    fetched = [
+        Weights(tower.name, f"{tower.package} {tower.version}", tower.licence, tower.evidence,
+                tower.card, use)
+        for tower, use in ((towers.TOWERS[name], use) for name, use in used.items())
+    ]  # fmt: skip
+    return fetched + taken
+
+
+def _imported(told: Mapping[str, Any], use: str) -> Weights:
+    """An imported model, by its facts or by the options that name it in a recipe."""
+    return Weights(
+        told["name"],
+        told["source"],
+        told["licence"],
+        "its model card, or the first line of its licence file",
+        "imported: what it was trained on, its authors say; if on your data, no score of it is "
+        "zero-shot",
+        use,
+    )
 
 
 def _doubts(facts: Facts) -> list[str]:
@@ -213,7 +242,7 @@ def _doubts(facts: Facts) -> list[str]:
     )
     if len(facts.about) > 1:
         said.append(f"The data set says of itself: {facts.about[1]}")
-    said += [tower.card for tower, _ in facts.weights]
+    said += [weights.card for weights in facts.weights]
     return said
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorium import towers
 from sensorium.report.charts import Curve
 from sensorium.report.verdict import Verdict
 
@@ -120,6 +119,22 @@ class Examples:
     certain: bool
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Weights that were not trained in the run.
+
+    source: the package or folder they came in. evidence: how the licence was established.
+    card: what is known of them. use: what they did in the run.
+    """
+
+    name: str
+    source: str
+    licence: str
+    evidence: str
+    card: str
+    use: str
+
+
 @dataclass
 class Facts:
     """All that the page shows."""
@@ -144,6 +159,6 @@ class Facts:
     seed: int
     source: str
     departures: list[str]
-    weights: list[tuple[towers.Tower, str]]
+    weights: list[Weights]
     doubts: list[str]
     commands: list[tuple[str, str]] = field(default_factory=list)

@@ -242,7 +242,7 @@ def _recipe(facts: Facts) -> list[Markup]:
     whole = {**env, **versions, **{k: info[k] for k in ("sensorium", "created") if k in info}}
     told = spaced(calibration) + spaced(info.get("plan", {}))
     told += spaced(info.get("reading", {}), "reading: ")
-    names = ", ".join(dict.fromkeys(tower.licence for tower, _ in facts.weights)) or "none taken"
+    names = ", ".join(dict.fromkeys(weights.licence for weights in facts.weights)) or "none taken"
     folds = [
         fold("Recipe", f"{lines} lines", code_block(facts.recipe.rstrip("\n"), "Recipe")),
         fold(
@@ -271,10 +271,10 @@ def _recipe(facts: Facts) -> list[Markup]:
 
 def _weights(facts: Facts) -> list[Markup]:
     parts = []
-    for tower, use in facts.weights:
-        rows = [("package", f"{tower.package} {tower.version}")]
-        rows += [("licence established by", tower.evidence), ("about", tower.card)]
-        first = tag("p", tag("b", tower.name), f", {use}. {tower.licence}.")
+    for weights in facts.weights:
+        rows = [("from", weights.source)]
+        rows += [("licence established by", weights.evidence), ("about", weights.card)]
+        first = tag("p", tag("b", weights.name), f", {weights.use}. {weights.licence}.")
         parts.append(tag("div", first, pairs_of(rows), class_="weights"))
     none = "All weights were trained in this run; nothing was taken from elsewhere."
     return parts or [tag("p", none)]

@@ -16,6 +16,7 @@ from sensorium.report.words import (
     AMOUNTS,
     IDLE,
     WORDS,
+    ZERO_SHOT,
     decimal,
     direction_words,
     figure,
@@ -301,5 +302,7 @@ def _in_sentence(control: str) -> str:
     """A control's label without a comma that would break a sentence: `ConSE (nothing trained)`."""
     if control in _NOTHING and control != "chance":
         return _NOTHING[control]
+    if control.startswith(ZERO_SHOT):
+        return control
     name, comma, rest = label(control).partition(", ")
     return f"{name} ({rest})" if comma else name

@@ -22,6 +22,7 @@ LABELS = {
     "vectors": "its vectors alone",
     "untrained": "untrained weights",
 }
+ZERO_SHOT = "zero-shot "  # of an imported model; its name and licence follow
 # What knows nothing of the single record. A run that does not beat all of them has no skill yet.
 IDLE = ("chance", "unigram", "majority", "constant", "untrained")
 # Metrics that are no shares: printed with two places, and the axis goes beyond 1.
@@ -126,6 +127,8 @@ def idle(score: Mapping[str, Any]) -> str | None:
 
 def label(control: str) -> str:
     """What people call a control."""
+    if control.startswith(ZERO_SHOT):
+        return control
     return LABELS.get(control, control.replace("_", " "))
 
 
