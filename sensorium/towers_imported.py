@@ -53,7 +53,8 @@ def licences() -> dict[str, str]:
 
 
 def weight_hash(options: Mapping[str, Any]) -> str:
-    """SHA-256 of a frozen tower's weights: the key of whatever they compute.
+    """What decides all that a frozen tower computes: SHA-256 of its weights, and of an imported
+    model which part it is: a tower and the whole that it belongs to have one hash.
 
     Args:
         options: of a recipe's `prepare`, `use` included.
@@ -63,7 +64,8 @@ def weight_hash(options: Mapping[str, Any]) -> str:
     """
     if options["use"] != USE:
         return towers.weight_hash(str(options["use"]))
-    return str(_wanted(options)["weight_hash"])
+    told = _wanted(options)
+    return f"{told['weight_hash']} {told.get('modality', 'whole')}"
 
 
 def load(options: Mapping[str, Any], modality: Any) -> Any:

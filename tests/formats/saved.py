@@ -51,6 +51,16 @@ def tokenizer(folder: Path, ends=("[CLS]", "[SEP]"), words: int = WORDS) -> None
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
 
 
+def words(folder: Path, named: list[str]) -> Path:
+    """Gives the entries from id 4 on these names."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    entries = content["model"]["vocab"]
+    for at, word in enumerate(named, 4):
+        entries[word] = entries.pop(f"w{at}")
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return folder
+
+
 def clip_config() -> transformers.CLIPConfig:
     """Both towers at different sizes."""
     return transformers.CLIPConfig(
