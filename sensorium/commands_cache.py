@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,13 +44,22 @@ def cache_import(
     part: Annotated[
         str | None, typer.Option(help="image or text: that tower only. By default all there is.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the whole model as a run, to fine-tune.")
+    ] = None,
 ) -> None:
     """Keep another library's towers, and the whole model where ours can be it; every layer is
     compared."""
-    from sensorium.errors import unknown
+    from sensorium.errors import UserError, unknown
 
     if part is not None and part not in ("image", "text"):
         raise unknown("part", part, ("image", "text"))
+    if out is not None:
+        from sensorium.run import refuse_used
+
+        refuse_used(out)
+        if part is not None:
+            raise UserError("--out", expected="the whole model", found=f"--part {part}")
     from sensorium import importing
 
     alone = importing.parts(source)
@@ -57,24 +67,31 @@ def cache_import(
         made = importing.tower(source, name)
         _print(made, f"{made.architecture}, the {name} tower, {made.width} values")
     if part is None:
-        _whole(source, alone)
+        _whole(source, alone, out)
 
 
-def _whole(source: str, alone: list[str]) -> None:
-    """The whole model, or why there is none; a model without towers must be one."""
+def _whole(source: str, alone: list[str], out: Path | None) -> None:
+    """The whole model, or why there is none; a model without towers must be one, and so must one
+    that becomes a run."""
     from sensorium import importing
     from sensorium.errors import UserError
 
     try:
         made = importing.whole(source)
     except UserError as error:
-        if not alone:
+        if out is not None or not alone:
             raise
         if len(alone) > 1:
             print(f"not kept as a whole: {error.what}", file=sys.stderr)
         return
     modalities = " and ".join(made.recipe.modalities)
     _print(made, f"{made.architecture}, the whole model of {modalities}")
+    if out is not None:
+        from sensorium.errors import command
+        from sensorium.importing_run import write
+
+        print(f"  run       {write(made, out).folder}")
+        print(f"  try       {command('finetune', out, 'DATA')}")
 
 
 def _print(made: Any, what: str) -> None:

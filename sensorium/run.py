@@ -146,11 +146,13 @@ class Run:
         """The run's data, read again, with the splits as they were.
 
         Raises:
-            DataError: the data is not where it was, or cannot be read.
+            DataError: the data is not where it was, or cannot be read. RunError: it has none.
         """
         if self._records is None:
             from sensorium import reading
 
+            if told := self.info.get("without_data"):
+                raise RunError(file=self.folder, expected="records of its own", found=told)
             needed = (*self.recipe.modalities, *self.recipe.targets)
             records = reading.read(self.info["data"], self.info["fields"], train=needed)
             splits = read_json(self.folder / "splits.json", "record keys with their splits")

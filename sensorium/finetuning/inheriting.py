@@ -45,6 +45,8 @@ def adopt(run: Run) -> None:
     if not place.exists():
         shutil.rmtree(aside, ignore_errors=True)
         source = Run.open(run.recipe.tune.run)
+        if "imported" in source.info:  # whose weights they are, and their licence
+            run.note(imported=source.info["imported"])
         best = source.best_step
         state = checkpoint.load(_weights(source), best, source.recipe.hash).state
         aside.mkdir()

@@ -34,10 +34,13 @@ def write(run: Run) -> Path:
     The page needs nothing else: it opens from the file, without network and without script.
 
     Raises:
-        RunError: a file of the run is damaged, or the disk is full.
+        RunError: a file of the run is damaged, the disk is full, or it is a model that was imported
+            and has nothing to report.
     """
     from sensorium.report.page import page
 
+    if "without_data" in run.info:
+        run.records()  # says so
     path = run.folder / "report.html"
     # A file name may hold bytes that are no UTF-8; they show as `?` instead of stopping the page.
     files.write_bytes(path, page(collect(run)).encode("utf-8", "replace"))
@@ -183,6 +186,9 @@ def _weights(run: Run, scores: list[dict[str, Any]]) -> list[Weights]:
             used[member["use"]] = use
         elif member["use"] == towers_imported.USE:
             taken.append(_imported(member, use))
+    if began := run.info.get("imported"):
+        name = began["architecture"]
+        taken.append(_imported({"name": name, **began}, "the weights that training began with"))
     measured = {
         name
         for score in scores
