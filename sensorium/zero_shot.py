@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sensorium.run import Run
 
+LONGEST = 40  # letters of a licence in a row's name; the report has it whole
+
 
 def models() -> list[dict[str, Any]]:
     """Facts of the imported models whose vectors of pictures and texts can be compared."""
@@ -42,7 +44,9 @@ def label(told: Mapping[str, Any]) -> str:
     """
     same = [x for x in models() if _name(x) == _name(told) and x["name"] != told["name"]]
     own = f" {told['weight_hash'][:8]}" if same else ""
-    return f"{ZERO_SHOT}{_name(told)}{own} ({told['licence']})"
+    licence = str(told["licence"])
+    short = licence if len(licence) <= LONGEST else licence[: LONGEST - 1].rstrip() + "…"
+    return f"{ZERO_SHOT}{_name(told)}{own} ({short})"
 
 
 def _name(told: Mapping[str, Any]) -> str:

@@ -136,6 +136,11 @@ def test_records_that_it_cannot_read_are_a_reason(run):
     assert found == "it cannot read all of these records"
 
 
+def test_a_long_licence_is_cut_in_the_row():
+    told = {"name": "x", "source": "hf:a/b", "licence": "L" * 200}
+    assert zero_shot.label(told) == f"zero-shot a/b ({'L' * 39}…)"
+
+
 def test_two_models_of_one_name_are_told_apart(run, clip, tmp_path):
     other = shutil.copytree(clip, tmp_path / "my_clip")
     saved.edit(other, text_config={**json.loads((clip / "config.json").read_text())["text_config"],
