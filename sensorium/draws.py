@@ -35,7 +35,7 @@ def integer(*key: Key) -> int:
 
 def uniform(*key: Key) -> float:
     """A number in [0, 1) for one key: one hash, no generator."""
-    return int.from_bytes(_digest(key, 8), "little") / 2**64
+    return (int.from_bytes(_digest(key, 8), "little") >> 11) / 2**53
 
 
 def sample(names: list[str], count: int, *key: Key) -> list[int]:

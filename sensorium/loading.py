@@ -71,7 +71,11 @@ class Batches(Dataset):
         seen = self.seen(step)
         chosen: dict[str, list[int | None]] = {}
         for name, column in self.columns.items():
-            chosen[name] = [self._choose(column, position, name, epoch) for epoch, position in seen]
+            # By modality: where texts and their translations are lists, the same place of both.
+            modality = name.partition("#")[0]
+            chosen[name] = [
+                self._choose(column, position, modality, epoch) for epoch, position in seen
+            ]
         keys = [self.records[position].key for _, position in seen]
         rngs = [(self.seed, "look", epoch, key) for (epoch, _), key in zip(seen, keys, strict=True)]
         return gather(
@@ -149,7 +153,7 @@ def gather(
         if column.features:
             assert isinstance(column.items, np.ndarray)
             values = torch.from_numpy(column.items[at])
-            tokens[modality, 0] = Tokens(
+            tokens[modality, int(variant or 0)] = Tokens(
                 modality=modality,
                 values=values,
                 real=torch.ones(values.shape[:2], dtype=torch.bool),

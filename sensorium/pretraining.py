@@ -235,8 +235,10 @@ def _train(
         progress = _fit(run, records, columns, name, began, watcher, stopping)
         recipe = controls.recipe_of(name, run.recipe)
         told[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
+    size = min(run.recipe.optimiser.batch, len(records.positions("train")))
     run.note(
         controls=told,
+        samples=own.step * size,  # fewer than planned where patience ended it
         best_step=own.best_step,
         best_score=own.best_score,
         order=own.order,

@@ -263,6 +263,20 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
             file=place and place.name, field=f"encoders.{missing[0]}",
             expected=f"an encoder for the modality {missing[0]}", found="none",
         )  # fmt: skip
+    for modality, variants in recipe.variants.items():
+        if modality in recipe.prepare and any(variant.augment for variant in variants):
+            raise RecipeError(
+                file=place and place.name, field=f"variants.{modality}",
+                expected=f"fields, for {modality} is features of a frozen tower (prepare)",
+                found="augment, which needs what was read itself",
+            )  # fmt: skip
+    for modality, options in recipe.modalities.items():
+        if options.get("use") != modality and isinstance(options.get("use"), str):
+            raise RecipeError(
+                file=place and place.name, field=f"modalities.{modality}",
+                expected="a modality called as its member: a second field is a variant",
+                found=f"use: {options['use']}", nearest=options["use"],
+            )  # fmt: skip
     for kind, path, member in members(recipe):
         use = member.get("use")
         if not isinstance(use, str):

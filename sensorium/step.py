@@ -90,16 +90,16 @@ class Forward:
         self.batch = batch
         self._models: dict[str, Model | None] = {"student": model, "teacher": teacher}
         self._done: dict[Node, Any] = {}
+        self._learns = torch.is_grad_enabled()
 
     def __call__(self, node: Node) -> Any:
         """The value of a node: a State, a list of States (`Fuse`) or a tensor (`Read`)."""
         if node not in self._done:
             if not isinstance(node, Embed | Encode | Fuse | Read):
                 raise TypeError(f"expected a node, found {node!r}")
-            if node.who == "teacher":
-                with torch.no_grad():
-                    self._done[node] = self._compute(node)
-            else:
+            # What a teacher's node asks of the student (who pairs with whom) keeps its gradient,
+            # for others read it too.
+            with torch.set_grad_enabled(self._learns and node.who == "student"):
                 self._done[node] = self._compute(node)
         return self._done[node]
 
@@ -175,7 +175,7 @@ class Step(nn.Module):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """The teacher takes one step towards the model; before a step's forward (ALBEF)."""
+        """The teacher takes one step towards the model, after each update of it."""
         if self.teacher is not None and self.momentum is not None:
             follow(self.teacher, self.model, self.momentum)
 

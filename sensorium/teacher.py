@@ -1,7 +1,7 @@
 """The teacher: a copy of the model that follows it as a moving average, and never learns itself.
 
 He et al. 2020 (MoCo, arXiv 1911.05722) section 3.2; Li et al. 2021 (ALBEF, arXiv 2107.07651)
-section 3.2. It starts as an exact copy, takes its step before each forward, and computes in
+section 3.2. It starts as an exact copy, takes its step after each update, and computes in
 evaluation mode: ALBEF's published teacher keeps dropout, ours does not, so that soft targets do not
 depend on a draw.
 """

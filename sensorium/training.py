@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sensorium import checkpoint, draws, files
+from sensorium import checkpoint, draws, files, ranks
 from sensorium.errors import NonFinite, Stopped, command
 from sensorium.optimiser import rate
 from sensorium.recipe import Recipe
@@ -142,9 +142,13 @@ def take(
     # Dropout reads the global stream: it is keyed by the step, so that a resume repeats it, and
     # the stream is given back as it was.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.integer(recipe.seed, "dropout", at))
-        step.follow()
+        torch.manual_seed(draws.integer(recipe.seed, "dropout", at, *_process()))
         return update(step, optimiser, replace(batch, progress=at / steps), recipe.optimiser.clip)
+
+
+def _process() -> tuple[int, ...]:
+    """Key of a process's own dropout; nothing where there is one process alone."""
+    return (ranks.rank(),) if ranks.size() > 1 else ()
 
 
 def update(
@@ -178,6 +182,9 @@ def update(
             found=f"{norm.item()} on records {records}; the update was not applied",
         )
     optimiser.step()
+    # The teacher follows what the next forward will find, as in ALBEF, which does so before it;
+    # here a step that was not applied moves no teacher either.
+    step.follow()
     step.commit(outcome, batch)
     return losses
 

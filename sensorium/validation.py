@@ -32,13 +32,14 @@ def validation(
         step: of the recipe; what it compares decides whether ranks are told.
 
     Raises:
-        DataError: fewer than two records of the split have everything.
+        DataError: fewer than two records of the split have every modality; variants and targets
+            may be absent.
         RecipeError: `choose: rank`, and nothing is compared.
     """
     positions = [
         at
         for at in records.positions("validation")
-        if all(columns[name].index[at] for name in columns)
+        if all(columns[name].index[at] for name in recipe.modalities)
     ]
     keys = [records[at].key for at in positions]
     positions = [positions[at] for at in draws.sample(keys, MOST, run.recipe.seed, "validation")]
@@ -107,7 +108,8 @@ def _losses(
         sums: dict[str, list[float]] = {}
         for rows in _rows(len(chosen), recipe.optimiser.batch):
             items: dict[str, list[int | None]] = {
-                name: [made.index[at][0] for at in rows] for name, made in small.items()
+                name: [made.index[at][0] if made.index[at] else None for at in rows]
+                for name, made in small.items()
             }
             some = [chosen[at] for at in rows]
             rngs = [(recipe.seed, "validation", record.key) for record in some]

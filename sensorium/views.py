@@ -112,6 +112,9 @@ class Look:
 def look(view: View, batch: Batch, about: Any = None) -> Look:
     """The tensors of a view: what was attached to the batch, or made now.
 
+    Draws depend on the record and the view's name alone: of two views that hide words of one text
+    at two rates, the one hides what the other hides and more.
+
     Args:
         about: the object of the modality, for views with edits.
 

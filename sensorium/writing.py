@@ -19,7 +19,7 @@ import torch
 from sensorium import generate
 from sensorium.answers import Answers, likelihoods
 from sensorium.caching import Cache
-from sensorium.errors import RunError
+from sensorium.errors import RunError, UserError
 from sensorium.loading import gather
 from sensorium.model import State
 from sensorium.nodes import Fuse, Read
@@ -174,8 +174,12 @@ def caption(
     Raises:
         DataError: a file is no picture.
         RunError: the run cannot write, or not about pictures.
+        UserError: `most` is more than the model knows positions for.
     """
     read = needs_words(run)
+    longest = run.modalities["text"].length - 1
+    if most is not None and not 1 <= most <= longest:
+        raise UserError(field="most", expected=f"1 to {longest} tokens", found=str(most))
     if "image" not in run.recipe.modalities or not isinstance(read.of, Fuse):
         raise RunError(
             file=run.folder,

@@ -62,3 +62,9 @@ def test_a_sample_depends_on_names_alone_and_grows_by_adding():
     assert {names[at] for at in draws.sample(names, 20, "t")} != picked
     assert draws.sample(names, 20, "s") == sorted(draws.sample(names, 20, "s"))
     assert draws.sample(names, 50, "s") == draws.sample(names, 99, "s") == list(range(50))
+
+
+def test_uniform_is_below_one_whatever_the_hash(monkeypatch):
+    monkeypatch.setattr(draws, "_digest", lambda key, size: b"\xff" * size)
+    assert draws.uniform("any") < 1.0
+    assert int(draws.uniform("any") * 5) == 4

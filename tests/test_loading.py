@@ -103,3 +103,43 @@ def test_absent_items_say_so_and_equal_nobody():
 def test_seed_and_epoch_change_the_order():
     orders = [tuple(batches(50, 10, seed).order(epoch)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4
+
+
+def test_draws_are_of_the_record_and_the_epoch_and_nothing_else():
+    """A record draws its own whatever its place, batch and company; each epoch anew."""
+    small, large = batches(12, 3), batches(12, 6)
+
+    def drawn(made, steps):
+        return {
+            (epoch, made.records[at].key): int(draw)
+            for step in steps
+            for (epoch, at), draw in zip(made.seen(step), made[step].draw, strict=True)
+        }
+
+    one, other = drawn(small, range(8)), drawn(large, reversed(range(4)))
+    assert one == other
+    assert len(set(one.values())) == 24  # two epochs of twelve records, no two alike
+
+
+def test_a_variant_of_features_stands_beside_the_plain_ones():
+    records, columns = world(4)
+    other = Column("text", 100 + columns["text"].items, [[0], [], [2], [3]], np.arange(4), True)
+    made = Batches(records, columns | {"text#1": other}, {}, list(range(4)), 4, 0)[0]
+    rows = [int(key[1:]) for key in made.keys]
+    assert made.tokens["text", 0].values.flatten().tolist() == rows
+    assert made.present["text"].all()
+    assert made.present["text#1"].tolist() == [row != 1 for row in rows]
+    told = made.tokens["text", 1].values.flatten().tolist()
+    assert [x for x, row in zip(told, rows, strict=True) if row != 1] == [
+        100 + row for row in rows if row != 1
+    ]
+
+
+def test_texts_and_their_translations_keep_step():
+    """Where both are lists, the same place of both is seen."""
+    records, columns = world(6, captions=5)
+    translated = Column("text", columns["text"].items, columns["text"].index, np.arange(30), True)
+    made = Batches(records, columns | {"text#1": translated}, {}, list(range(6)), 6, 0)
+    for step in range(20):
+        batch = made[step]
+        assert torch.equal(batch.tokens["text", 0].values, batch.tokens["text", 1].values)

@@ -178,3 +178,28 @@ def test_bad_budgets(text):
     with pytest.raises(RecipeError) as caught:
         parse_budget(text)
     assert caught.value.field == "budget"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (["variants.image=[{augment: true}]"], "variants.image"),
+        (["modalities.question={use: text}", "encoders.question={use: nystroem}"], None),
+        (["variants.text=[{field: x, augment: true}]"], "variants.text.0"),
+        (["variants.sound=[{field: x}]"], "sound"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(overrides, field):
+    with pytest.raises(RecipeError) as caught:
+        load("lit", overrides=overrides)
+    assert caught.value.field == (field or "modalities.question")
+
+
+def test_a_field_at_its_default_changes_no_hash():
+    """Runs of before a field existed can still be opened."""
+    recipe = load("clip")
+    told = recipe.model_dump(mode="json", exclude_defaults=True)
+    assert check(told).hash == recipe.hash
+    fuller = told | {"teacher": None, "tune": None, "patience": None, "variants": {}, "targets": {}}
+    assert check(fuller | {"head": {"transform": True}}).hash == recipe.hash
+    assert check(told | {"patience": 3}).hash != recipe.hash

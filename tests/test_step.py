@@ -13,6 +13,7 @@ from sensorium.nodes import Embed, Encode, Fuse, Given, Read, Rows
 from sensorium.objectives import contrastive
 from sensorium.records import Source
 from sensorium.step import Forward, Loss, Step, plan
+from sensorium.teacher import teacher_of
 from sensorium.tokens import Batch, Tokens, collate
 from sensorium.views import View
 
@@ -222,6 +223,18 @@ def test_an_absent_record_is_one_learned_token_whatever_it_holds():
     assert torch.equal(state.tokens[1, 0], made.absent["text"])
     state.tokens.sum().backward()
     assert made.absent["text"].grad.tolist() == [1.0] * 4
+
+
+def test_what_a_teacher_asks_of_the_student_keeps_its_gradient():
+    calls = []
+    encoders = {name: Encoder(name, calls) for name in ("image", "text")}
+    made = Model(encoders, Meeting(calls), 5)
+    got = Forward(made, batch(), teacher_of(made).requires_grad_(True))
+    meeting = Fuse((Encode(IMAGE, "teacher"), Encode(TEXT, "teacher")), Next())
+    assert not got(Read(meeting, "joint")).requires_grad
+    assert got(Read(Encode(IMAGE))).requires_grad  # computed while the teacher's was
+    with torch.no_grad():
+        assert not Forward(made, batch())(Read(Encode(IMAGE))).requires_grad
 
 
 def test_what_is_no_node_is_refused():

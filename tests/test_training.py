@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -155,3 +156,52 @@ def test_only_matrices_decay():
     assert adam.param_groups[0]["weight_decay"] == 0.3
     assert adam.param_groups[1]["weight_decay"] == 0.0
     assert decayed == {id(module[0].weight)}
+
+
+class Spy(Toy):
+    """Notes what each step sees: how far training is, and a draw of the stream dropout reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[float, float]] = []
+
+    def forward(self, batch: Batch) -> Outcome:
+        self.seen.append((batch.progress, torch.rand(()).item()))
+        return super().forward(batch)
+
+
+def test_schedules_know_how_far_training_is_and_dropout_is_of_the_step(tmp_path):
+    spy, again = Spy(), Spy()
+    run(tmp_path / "one", spy, steps=8)
+    run(tmp_path / "two", again, steps=8)
+    assert [share for share, _ in spy.seen] == [at / 8 for at in range(8)]
+    assert len({draw for _, draw in spy.seen}) == 8
+    assert spy.seen == again.seen
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path, monkeypatch):
+    patient = RECIPE.model_copy(update={"patience": 2})
+    monkeypatch.setattr(sys.modules[__name__], "RECIPE", patient)
+    scores = [0.1, 0.5, 0.4, 0.5, 0.9, 0.3]  # looks at steps 0, 2, 4, 6, ...
+    _, _, done = run(tmp_path / "whole", scores=scores)
+    assert (done.step, done.best_step) == (6, 2)
+    # Stopped at step 5 and gone on: a look that is taken again does not count twice.
+    asked = iter([False] * 4 + [True] * 9)
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", scores=scores, stopping=lambda: next(asked))
+    step = Toy()
+    progress = restore(step, build(step, patient.optimiser), patient, tmp_path / "stopped")
+    _, _, done = run(tmp_path / "stopped", step, progress=progress, scores=[0.4, 0.5, 0.9])
+    assert (done.step, done.best_step) == (6, 2)
+
+
+def test_a_step_that_is_not_applied_moves_no_teacher(tmp_path):
+    followed = []
+
+    class Taught(Toy):
+        def follow(self):
+            followed.append(self.calls)
+
+    with pytest.raises(NonFinite):
+        run(tmp_path, Taught("loss", at=3), every=1)
+    assert followed == [1, 2, 3]  # after each of the three updates, not after the fourth forward

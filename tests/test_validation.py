@@ -249,3 +249,32 @@ def test_too_few_records_are_a_mistake_in_the_data(splits):
         look(run("rank"), records(splits), columns)
     assert caught.value.file == "made"
     assert caught.value.found == str(min(1, splits.count("validation")))
+
+
+def test_draws_of_validation_are_its_own_and_the_same_at_each_look(monkeypatch):
+    drawn, real = [], module.gather
+
+    def spied(records, columns, modalities, items, rngs, *rest):
+        drawn.append(rngs)
+        return real(records, columns, modalities, items, rngs, *rest)
+
+    monkeypatch.setattr(module, "gather", spied)
+    texts, images = noisy(0.5)
+    columns = {"image": made("image", images), "text": made("text", texts)}
+    validate, given = look(run("loss"), records(["validation"] * 10), columns), step()
+    validate(given)
+    once = list(drawn)
+    validate(given)
+    assert drawn == 2 * once
+    keys = [key for rngs in once for key in rngs]
+    assert [key[2:] for key in keys] == [(f"k{at}",) for at in range(10)]
+    assert all(key[1] == "validation" for key in keys)  # training draws under "look"
+
+
+def test_what_lacks_a_variant_is_still_asked():
+    texts, images = noisy(0.5)
+    columns = {"image": made("image", images), "text": made("text", texts)}
+    whole = look(run("loss"), records(["validation"] * 10), columns)(step())
+    second = made("text", texts, [[at] if at == 0 else [] for at in range(10)])
+    line = look(run("loss"), records(["validation"] * 10), columns | {"text#1": second})(step())
+    assert line == whole
