@@ -238,6 +238,7 @@ def _train(
     size = min(run.recipe.optimiser.batch, len(records.positions("train")))
     run.note(
         controls=told,
+        compares=run.compares,
         samples=own.step * size,  # fewer than planned where patience ended it
         best_step=own.best_step,
         best_score=own.best_score,

@@ -249,6 +249,8 @@ class Run:
     @property
     def compares(self) -> bool:
         """Whether its objectives compare vectors of pictures and texts, so that it can search."""
+        if isinstance(known := self.info.get("compares"), bool):
+            return known  # noted when it was trained, so that a mistake is told before torch loads
         from sensorium.building import compared
 
         return {"image", "text"} <= set(compared(self._step or self.build()))

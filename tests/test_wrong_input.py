@@ -258,7 +258,7 @@ def missing_column(place):
                     "--field", "id=text")  # fmt: skip
 
 
-@case("captions.csv, field photo", "no modality called 'imgae'", "one of image, text",
+@case("captions.csv, field photo", "no modality called 'imgae'", "one of image, label, text",
       "nearest image")  # fmt: skip
 def misspelt_modality(place):
     place.table()
@@ -371,7 +371,7 @@ def no_tar(place):
 # --- recipes and options -------------------------------------------------------------------------
 
 
-@case("no recipe called 'clp'", "expected one of clip, lit", "nearest clip", command=True)
+@case("no recipe called 'clp'", "expected one of albef, bert, clip", "nearest clip", command=True)
 def misspelt_recipe(place):
     return ["pretrain", "emoji", "--recipe", "clp"]
 
@@ -896,7 +896,7 @@ def test_a_few_bad_pictures_are_set_aside_and_told(place, tiny_data):
 
 
 def test_a_full_disk_stops_the_run_and_resume_goes_on(place, tiny_data, monkeypatch):
-    write, left = files._write_all, [40_000]
+    write, left = files._write_all, [150_000]
 
     def full(descriptor, data):
         left[0] -= len(memoryview(data))
