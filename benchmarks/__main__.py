@@ -1,7 +1,7 @@
-"""Runs every measurement and writes benchmarks/results; about three quarters of an hour on two
+"""Runs every measurement and writes benchmarks/results; about an hour on two
 cores. Speed comes first, while the machine is quiet."""
 
-from benchmarks import corpora, objectives, packing, photographs, quality, vocabulary
+from benchmarks import corpora, few_labels, objectives, packing, photographs, quality, vocabulary
 
 objectives.main([])
 vocabulary.main([])
@@ -10,3 +10,4 @@ quality.main([])
 quality.main(["--ablate"])
 corpora.main()
 photographs.main()
+few_labels.main([])

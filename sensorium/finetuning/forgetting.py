@@ -46,6 +46,7 @@ class Measured:
 
     @property
     def mean(self) -> float:
+        """The share of hits, or the loss over all that it is the sum of."""
         if self.clusters is not None:
             return float(self.values.mean())
         return float(self.values[:, 0].sum() / max(1.0, self.values[:, 1].sum()))
