@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sensorium.tasks._intervals import Key, exact, means, stratified
 
 SUMMARY = "one class of several: accuracy, mean class accuracy, top 5, surprise in nats"
-TIES = "a tie with another class counts as wrong"
+TIES = "a tie of the model with another class counts as wrong"
 TOP = 5
 MANY = 10  # classes, above which the first five count too
 
@@ -53,10 +53,15 @@ def answers(logits: NDArray, truth: NDArray[np.int64]) -> Answers:
 def frequent(counts: NDArray[np.int64], truth: NDArray[np.int64]) -> Answers:
     """What one answers who knows only how often each class is among the training records.
 
-    Nats with one added to each count; of equally frequent classes none is right.
+    Nats with one added to each count; of equally frequent classes it names the first: it must
+    answer, and equals cost it nothing.
     """
     share = (counts + 1) / (counts + 1).sum()
-    return answers(np.log(np.tile(share, (len(truth), 1))), truth)
+    order = np.argsort(-counts, kind="stable")
+    place = np.empty(len(counts), np.int64)
+    place[order] = np.arange(1, len(counts) + 1)
+    told = answers(np.log(np.tile(share, (len(truth), 1))), truth)
+    return replace(told, rank=np.where(truth >= 0, place[truth], len(counts) + 1))
 
 
 def scores(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sensorium.tasks._intervals import Key, exact, means
 
 SUMMARY = "hidden or next words are guessed: surprise in nats, and how often the top guess is right"
-TIES = "a tie with another entry counts as wrong"
+TIES = "a tie of the model with another entry counts as wrong"
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ def joined(parts: list[Guesses]) -> Guesses:
 def unigram(counts: NDArray[np.int64], asked: Guesses) -> Guesses:
     """What one guesses who knows only how often each entry was predicted in training.
 
+    Of equally frequent entries it names the first: it must guess, and equals cost it nothing.
+
     Args:
         counts: int64 [V], of the training split; one is added to each (Laplace).
         asked: whose places are guessed.
     """
     share = (counts + 1) / (counts + 1).sum()
-    # How many entries are as frequent: only a truth that is alone at the top is right.
-    above = len(counts) - np.searchsorted(np.sort(counts), counts[asked.truth], side="left")
     top = np.full(len(asked.truth), int(counts.argmax()))
-    return Guesses(-np.log(share[asked.truth]), above == 1, asked.owner, asked.truth, top)
+    return Guesses(-np.log(share[asked.truth]), asked.truth == top, asked.owner, asked.truth, top)
 
 
 def scores(

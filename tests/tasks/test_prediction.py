@@ -56,8 +56,16 @@ def test_the_unigram_control_knows_frequencies_only():
     assert found.nats == pytest.approx([math.log(2), math.log(4), math.log(6), math.log(12)])
     assert found.right.tolist() == [True, False, False, False]
     assert found.top.tolist() == [0] * 4
-    # Two equally frequent entries: neither is right.
-    assert not unigram(np.array([5, 5, 1, 0]), asked).right.any()
+
+
+def test_the_unigram_control_names_the_first_of_equals():
+    """A caption with one "a" and one end each: the tie at the top is no loss of the control."""
+    asked = guesses(torch.zeros(5, 4), torch.tensor([0, 1, 1, 2, 3]), torch.arange(5))
+    found = unigram(np.array([1, 5, 5, 0]), asked)
+    assert found.right.tolist() == [False, True, True, False, False]
+    assert found.top.tolist() == [1] * 5
+    # The model itself, with equal logits, is still never right.
+    assert not asked.right.any()
 
 
 def test_every_score_beside_its_controls():
