@@ -191,6 +191,60 @@ def test_what_knows_nothing_must_be_beaten():
     assert "No interval: fewer than 5 batches." in verdict([few]).lines
 
 
+GUESS = score("prediction", "generation", "top guess", 0.31, (0.25, 0.4),
+              unigram=(0.2, (0.05, 0.15)), chance=0.001)  # fmt: skip
+SURE = score("prediction", "generation", "nats per token", 2.1, (2.0, 2.2), "lower",
+             unigram=(2.82, (-0.8, -0.6)), chance=6.9)  # fmt: skip
+UNSURE = score("prediction", "generation", "nats per token", 4.35, (4.0, 4.7), "lower",
+               unigram=(2.82, (1.2, 1.8)), chance=6.9)  # fmt: skip
+
+
+def test_skill_in_words_needs_nats_as_well():
+    assert verdict([GUESS, SURE]).skill
+    assert verdict([GUESS, SURE]).title == (
+        "Its first guess of the next word is right 31 times in 100. The most frequent word: 20 "
+        "times."
+    )
+    said = verdict([GUESS, UNSURE])
+    assert not said.skill
+    assert said.title == (
+        "Its first guess of the next word is right 31 times in 100, but by nats it is worse than "
+        "the most frequent word: 4.35 against 2.82."
+    )
+    # What the guesses themselves show stays below: they do beat the control.
+    assert any("It beats the most frequent word by 11.0 points" in line for line in said.lines)
+    # Level is not worse; nats of another objective say nothing of these guesses.
+    level = score("prediction", "generation", "nats per token", 2.8, (2.0, 3.2), "lower",
+                  unigram=(2.82, (-0.5, 0.4)), chance=6.9)  # fmt: skip
+    assert "by nats it is no better than the most frequent" in verdict([GUESS, level]).title
+    assert verdict([GUESS, UNSURE | {"direction": "masked_tokens"}]).skill
+
+
+def test_which_of_guesses_and_nats_has_no_skill_is_said():
+    blind = score("prediction", "generation", "top guess", 0.2, (0.1, 0.3),
+                  unigram=(0.2, (-0.05, 0.05)), chance=0.001)  # fmt: skip
+    said = verdict([blind, SURE])
+    assert not said.skill
+    assert said.title.startswith("No better than the most frequent word yet")
+    assert "By nats it is better than the most frequent word: 2.10 against 2.82." in said.lines
+    assert "By nats it is worse than" in " ".join(verdict([blind, UNSURE]).lines)
+    first = score("retrieval", "text_to_image", "recall@1", 0.4, (0.3, 0.5), chance=0.01)
+    assert verdict([first, GUESS, UNSURE]).lines[-1] == (
+        "Its first guess of the next word is right 31 times in 100 (the most frequent word: 20 "
+        "times), but by nats it is worse than the most frequent word: 4.35 against 2.82."
+    )
+
+
+def test_skill_in_classes_needs_nats_as_well():
+    right = score("classification", "kind", "accuracy", 0.83, (0.7, 0.9), chance=0.25,
+                  majority=(0.4, (0.3, 0.5)))  # fmt: skip
+    nats = score("classification", "kind", "nats per record", 3.0, (2.5, 3.5), "lower",
+                 chance=1.39, majority=(1.2, (1.3, 2.3)))  # fmt: skip
+    assert verdict([right]).skill
+    assert not verdict([right, nats]).skill
+    assert "worse than the most frequent class: 3.00 against 1.20" in verdict([right, nats]).title
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.booleans())
 def test_the_strongest_idle_control_is_told(chance, unigram, other, less):
     better = "lower" if less else "higher"

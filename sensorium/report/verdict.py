@@ -1,8 +1,10 @@
 """The verdict: a run's scores in words that a stranger repeats, and no more than they show.
 
 Skill is what lies beyond every control that knows nothing of the single record: luck, the most
-frequent word, class or caption, untrained weights. Against the other controls a sentence claims
-only what the paired difference shows, or where that is unknown the two intervals.
+frequent word, class or caption, untrained weights. Of words and classes the surprise in nats must
+lie beyond them too: a top guess that is often right is no skill where probabilities are worse than
+frequencies. Against the other controls a sentence claims only what the paired difference shows, or
+where that is unknown the two intervals.
 """
 
 from __future__ import annotations
@@ -61,13 +63,17 @@ def verdict(scores: list[dict[str, Any]]) -> Verdict:
         ),
     )
     score = ranked[0]
-    skill = skilled(score)
+    counted, surprise = skilled(score), _surprise(score, scores)
+    sure = surprise is None or skilled(surprise)
+    skill = counted and sure
     said, value = _sentence(score), _amount(score, score["value"])
     nothing = idle(score)
     if nothing is None:
         title = f"{said} {value}."
     elif skill:
         title = f"{said} {value}. {_luck(score, nothing)}"
+    elif counted and surprise is not None:
+        title = f"{said} {value}, but {_by_nats(surprise)}."
     else:
         title = (
             f"No better than {_NOTHING[nothing]} yet: {said[0].lower()}{said[1:]} {value}, "
@@ -76,30 +82,54 @@ def verdict(scores: list[dict[str, Any]]) -> Verdict:
     lines = [_where(score["protocol"])]
     if score["interval"] is None:
         lines.append(f"No interval: {score['protocol']['interval'].removeprefix('none: ')}.")
-    if not skill and nothing is not None:
+    if not counted and nothing is not None:
         lines += _held(score, nothing)
+        if surprise is not None and idle(surprise) is not None:
+            told = _by_nats(surprise)
+            lines.append(f"{told[0].upper()}{told[1:]}.")
     elif score["interval"] is not None:
         lines += _against(score)
     lines += _pictures(score)
     for other in ranked[1:]:
         if other["metric"] == score["metric"]:
-            lines.append(_also(other, skill))
+            lines.append(_also(other, scores, skill))
     for name in dict.fromkeys(s["task"] for s in scores if s["task"] != task):
         first = [s for s in scores if s["task"] == name]
         for other in first:
             if other["metric"] == first[0]["metric"]:
-                lines.append(_also(other, None))
+                lines.append(_also(other, scores, None))
                 lines += _pictures(other)
     return Verdict(title, lines, skill)
 
 
 def skilled(score: Scores) -> bool:
     """Whether a score lies beyond every control that knows nothing of the single record."""
-    return all(
-        _beyond(score, given)
+    return _unbeaten(score) is None
+
+
+def _unbeaten(score: Scores) -> str | None:
+    """The strongest of those controls that a score does not lie beyond, or None."""
+    sign = -1 if lower(score) else 1
+    found = [
+        (sign * given["value"], name)
         for name, given in score["controls"].items()
-        if name in IDLE and given.get("value") is not None
-    )
+        if name in IDLE and given.get("value") is not None and not _beyond(score, given)
+    ]
+    return max(found)[1] if found else None
+
+
+def _surprise(score: Scores, scores: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The nats of the same answers, for a score that counts how often words or classes are right.
+
+    None for other tasks, and where there are no nats.
+    """
+    if score["metric"].startswith("nats"):
+        return None
+
+    def of(one: Scores) -> tuple[Any, ...]:
+        return one["task"], one["direction"], one["protocol"].get("objective")
+
+    return next((x for x in scores if x["metric"].startswith("nats") and of(x) == of(score)), None)
 
 
 def _beyond(score: Scores, given: Scores) -> bool:
@@ -167,13 +197,35 @@ def _luck(score: Scores, nothing: str) -> str:
     return f"{name[0].upper()}{name[1:]}: {value}."
 
 
-def _also(score: Scores, beside: bool | None) -> str:
+def _by_nats(surprise: Scores) -> str:
+    """How the nats stand to the strongest control that they do not beat, or to the strongest."""
+    name = _unbeaten(surprise)
+    if name is None:
+        name, how = idle(surprise), "better than"
+    else:
+        apart = surprise["controls"][name].get("difference_interval") or [
+            bound - surprise["controls"][name]["value"]
+            for bound in surprise["interval"] or [surprise["value"]]
+        ]
+        how = "worse than" if min(apart) > 0 else "no better than"
+    assert name is not None, "asked only where something knows nothing"
+    against = surprise["controls"][name]["value"]
+    return f"by nats it is {how} {_NOTHING[name]}: {decimal(surprise['value'])} against " + decimal(
+        against
+    )
+
+
+def _also(score: Scores, scores: list[dict[str, Any]], beside: bool | None) -> str:
     """Another score in one sentence; whether it has skill is said where it is another answer."""
     told = f"{_sentence(score)} {_amount(score, score['value'])}"
-    skill, nothing = skilled(score), idle(score)
+    counted, nothing, surprise = skilled(score), idle(score), _surprise(score, scores)
+    sure = surprise is None or skilled(surprise)
+    skill = counted and sure
     if beside is None and nothing is not None:
         told += f" ({_NOTHING[nothing]}: {_plain(score, score['controls'][nothing]['value'])})"
-    if skill != (True if beside is None else beside):
+    if counted and surprise is not None and not sure:
+        told += f", but {_by_nats(surprise)}"
+    elif skill != (True if beside is None else beside):
         told += ", which is beyond luck" if skill else ", which is no better than luck"
     return told + "."
 
