@@ -587,6 +587,31 @@ def browser():
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_a_tuned_page_does_not_scroll_sideways(browser, copy, width):
+    """The widest table of before and after: with the column of weights as tuned, long names."""
+    run = Run.open(copy)
+    row = {"which": "new", "metric": "image_self_supervision loss", "better": "lower",
+           "before": 12.25, "tuned": 10.5, "after": 11.75, "difference": -0.5,
+           "difference_interval": [-10.412, -10.123], "records": 10}  # fmt: skip
+    shot = {"zero_shot": {"value": None, "reason": "the source compares no pictures with texts"}}
+    old = {"which": "old", "metric": "image_to_text, recall@10", "better": "higher"}
+    rows = [row, row | shot, row | old | {"difference_interval": None},
+            {"which": "old", "reason": "the source's data is gone"}]  # fmt: skip
+    window = browser.new_page(viewport={"width": width, "height": 800})
+    for some in (rows, [{k: v for k, v in one.items() if k != "tuned"} for one in rows]):
+        run.info["before_and_after"] = some
+        path = copy / "tuned.html"
+        path.write_text(report_page.page(report.collect(run)), "utf-8")
+        window.goto(path.as_uri())
+        assert window.locator("table.tuned").count() == 1
+        assert window.evaluate("document.documentElement.scrollWidth") <= width
+        # Nothing of the table is cut or runs into what stands beside it.
+        inside = "[...document.querySelectorAll('table.tuned :is(th, td)')]"
+        assert window.evaluate(f"{inside}.filter(e => e.scrollWidth > e.clientWidth).length") == 0
+    window.close()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_in_a_browser(browser, folder, page, width):
     window = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="light")
     told, asked = [], []

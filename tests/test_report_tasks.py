@@ -144,6 +144,18 @@ def test_before_and_after_of_a_tuned_run():
     assert "gone" in mixed
 
 
+def test_the_zero_shot_answer_or_why_there_is_none():
+    row = {"which": "new", "metric": "accuracy", "better": "higher", "before": 0.25, "after": 0.75,
+           "difference": 0.5, "difference_interval": [0.4, 0.6], "records": 10}  # fmt: skip
+    none = row | {"zero_shot": {"value": None, "reason": "the source compares no pictures"}}
+    assert "zero-shot, by class names not measured: the source compares no pictures" in told(
+        "".join(before_after([none]))
+    )
+    some = row | {"zero_shot": {"value": 0.5, "interval": [0.4, 0.6], "prompts": ["{}"]}}
+    assert "by class names .500 (.400 – .600)" in told("".join(before_after([some])))
+    assert "zero-shot" not in told("".join(before_after([row])))
+
+
 # --- the verdict -------------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ def before_after(rows: list[dict[str, Any]]) -> list[Markup]:
     heads += [head_cell(name, class_="right") for name in ("after", "difference", "95 % interval")]
     bodies = []
     for which, title in (("new", "The new task"), ("old", "The old task")):
-        lines = [_changed(row, mixed) for row in rows if row["which"] == which]
+        lines = [line for row in rows if row["which"] == which for line in _changed(row, mixed)]
         if lines:
             bodies.append(tag("tbody", _group(title, len(heads)), *lines))
     lead = (
@@ -193,13 +193,17 @@ def before_after(rows: list[dict[str, Any]]) -> list[Markup]:
         "is new, a head as it was drawn. Of losses less is better. "
         "Differences are after minus before, paired."
     )
-    table = tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="more tuned")
+    table = tag(
+        "table", tag("thead", tag("tr", *heads)), *bodies, class_="more tuned" + " mixed" * mixed
+    )
     return [tag("p", lead, class_="prose"), table]
 
 
-def _changed(row: dict[str, Any], mixed: bool) -> Markup:
+def _changed(row: dict[str, Any], mixed: bool) -> list[Markup]:
+    """A metric's row, and that of the source's zero-shot answer where there was one to give."""
+    columns = 5 + mixed
     if "reason" in row:
-        return tag("tr", tag("td", row["reason"], colspan=5 + mixed, class_="reason theirs"))
+        return [tag("tr", tag("td", row["reason"], colspan=columns, class_="reason theirs"))]
     lost = row["better"] == "lower"
 
     def said(value: float) -> str:
@@ -213,4 +217,13 @@ def _changed(row: dict[str, Any], mixed: bool) -> Markup:
     told = "too few" if bounds is None else " to ".join(decimal(bound, 3) for bound in bounds)
     cells.append(tag("td", told, class_="v"))
     name = row["metric"].replace("_", " ")
-    return tag("tr", tag("th", name, scope="row"), *cells)
+    made = [tag("tr", tag("th", name, scope="row"), *cells)]
+    if shot := row.get("zero_shot"):
+        told = f"not measured: {shot.get('reason', 'no reason given')}"
+        if shot.get("value") is not None:
+            told = f"{figure('', shot['value'])} ({_interval('', shot.get('interval'))})"
+        said_of = tag("th", "zero-shot, by class names", scope="row")
+        made.append(
+            tag("tr", said_of, tag("td", told, colspan=columns - 1, class_="reason theirs"))
+        )
+    return made
