@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sensorium import draws
+from sensorium import draws, shelf
 from sensorium.errors import RecipeError, nearest
 from sensorium.model import Model
 from sensorium.nodes import Embed, Encode, Fuse, Given, Node, Read
@@ -54,7 +54,7 @@ def build(recipe: Recipe, modalities: dict[str, Any] | None = None) -> Step:
     """The Step of a recipe, initial weights keyed by its seed.
 
     Only what the objectives' needs reach is built: projections for vectors that are compared,
-    vocabulary heads for logits that are read.
+    vocabulary heads for logits that are read, fusion where something meets.
 
     Args:
         recipe: what to build.
@@ -89,7 +89,10 @@ def build(recipe: Recipe, modalities: dict[str, Any] | None = None) -> Step:
         module, spec = member("fusion", "fusion", recipe.fusion)
         fusion = module.Fusion(spec, {name: x.width for name, x in encoders.items()})
         objectives = _objectives(recipe, given(recipe, known, encoders, fusion))
-        reads = [node for node in plan(objectives) if isinstance(node, Read)]
+        nodes = plan(objectives)
+        if not any(isinstance(node, Fuse) for node in nodes):  # nobody meets: nothing is built
+            fusion = shelf.load("fusion", "none").Fusion(None, {})
+        reads = [node for node in nodes if isinstance(node, Read)]
         told = {
             node.view.modality: recipe.head.model_dump() for node in reads if node.give == "logits"
         }

@@ -40,7 +40,7 @@ class State:
         expect("state tokens", self.tokens, (b, t, None))
         expect("state order", self.order, (b, t), torch.int64)
         if self.pooled is not None:
-            expect("state pooled", self.pooled, (b, None))
+            expect("state pooled", self.pooled, (b, self.tokens.shape[2]))
 
 
 class Vocabulary(nn.Module):
@@ -48,7 +48,7 @@ class Vocabulary(nn.Module):
 
     With `transform` as BERT's (arXiv 1810.04805; google-research/bert `run_pretraining.py`,
     get_masked_lm_output): linear, GELU, norm, then the table's transpose and a bias; without, the
-    table's transpose alone (GPT-2, arXiv 1902.00751 gives none; openai/gpt-2 `src/model.py`).
+    table's transpose alone (GPT-2, Radford et al. 2019; openai/gpt-2 `src/model.py`).
 
     Args:
         entries: V.
@@ -140,7 +140,8 @@ class Model(nn.Module):
         tokens = torch.where(
             lacking[:, None, None], stand_in * first[..., None].to(stand_in.dtype), state.tokens
         )
-        return replace(state, tokens=tokens, real=torch.where(lacking[:, None], first, state.real))
+        real = (lacking[:, None] & first) | (~lacking[:, None] & state.real)
+        return replace(state, tokens=tokens, real=real)
 
     def encode(self, modality: str, state: State, cache: Cache | None = None) -> State:
         """State -> State with `pooled`; with a cache, only new tokens come in and go out."""

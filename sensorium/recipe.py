@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from sensorium import shelf
 from sensorium.errors import RecipeError, clip, nearest
-from sensorium.recipe_yaml import line_of, plain, problem, read_yaml, safe_yaml
+from sensorium.recipe_changes import merged, override
+from sensorium.recipe_yaml import line_of, read_yaml
 
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
@@ -228,14 +229,14 @@ def load(
         if "extends" in parent:
             raise RecipeError(file=file, field="extends", expected="a recipe that extends nothing",
                               found=f"{base}, which extends {parent['extends']}")  # fmt: skip
-        content = _merged(parent, content)
+        content = merged(parent, content)
     try:
         content = sized(content, size)
     except (TypeError, AttributeError, KeyError):
         check(content, file)  # tells what is no number, or is missing
         raise
     for text in overrides or []:
-        _override(content, text)
+        override(content, text, Recipe.model_fields)
     content.update({key: value for key, value in fields.items() if value is not None})
     return check(content, file)
 
@@ -451,46 +452,3 @@ def _explained(
         choices = re.findall(r"'([^']+)'", first["msg"])
         near = nearest(str(first["input"]), choices)
     return RecipeError(expected=message, found=clip(first["input"]), nearest=near, **place)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; mappings are merged, everything else replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        # Another member has other options: keep none of the replaced one's.
-        same = both and value.get("use", merged[key].get("use")) == merged[key].get("use")
-        merged[key] = _merged(merged[key], value) if both and same else value
-    return merged
-
-
-def _override(content: dict[str, Any], text: str) -> None:
-    """Applies `a.b.c=value` in place; the key must exist or be an option of its member."""
-    path, sign, raw = text.partition("=")
-    if not sign or not path:
-        raise RecipeError(expected="key.path=value", found=clip(text))
-    keys = path.split(".")
-    node: Any = content
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
-            node = node[int(key)]
-        elif isinstance(node, dict) and key in node:
-            node = node[key]
-        elif isinstance(node, dict) and depth == 0 and key in Recipe.model_fields:
-            node = node.setdefault(key, {})
-        else:
-            valid = list(Recipe.model_fields) if depth == 0 else list(
-                node if isinstance(node, dict) else map(str, range(len(node))))  # fmt: skip
-            raise RecipeError(field=path, expected="one of " + ", ".join(valid), found=clip(key),
-                              nearest=nearest(key, valid))  # fmt: skip
-    if not isinstance(node, dict):
-        raise RecipeError(field=path, expected="a key of the recipe", found=clip(text))
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        value = safe_yaml().load(raw)
-    except (YAMLError, RecursionError) as error:
-        raise RecipeError(
-            field=path, expected="a YAML value", found=f"{clip(raw)}: {problem(error)}"
-        ) from None
-    node[keys[-1]] = plain(value, None, tuple(keys))

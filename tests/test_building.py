@@ -130,3 +130,11 @@ def test_plan_lines_are_the_nodes_in_order():
     ]
     for at, what in enumerate(2 * ["embed", "encode"]):
         assert what in lines[at % 2 + 3 * (at // 2)]
+
+
+def test_a_fusion_that_nothing_asks_for_is_not_built():
+    """Its weights would be carried along, and a wrapper that waits for gradients would stop."""
+    step = building.build(load("clip", "tiny", ["fusion.use=merge_attention"]))
+    plain = building.build(load("clip", "tiny"))
+    assert weights(step).keys() == weights(plain).keys()
+    assert any("fusion" in name for name in weights(building.build(load("albef", "tiny"))))

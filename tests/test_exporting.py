@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import TINY
 from formats import saved
 from reference import text_look
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from sensorium.formats import _check
 from sensorium.fusion.none import Fusion, Spec
 from sensorium.model import Model
 from sensorium.prepare import one
+from sensorium.pretraining import pretrain
 from sensorium.recipe import check, load
 from sensorium.recipe_yaml import read_yaml
 from sensorium.records import Blob
@@ -228,6 +230,17 @@ def test_both_graphs_give_the_runs_vectors(run, tmp_path):
     np.testing.assert_allclose(got, want["text"], atol=1e-5)
     images = np.stack([run.reader("image").read(x, "i") for x in pictures])
     np.testing.assert_allclose(answer("image", picture=images), want["image"], atol=1e-5)
+
+
+def test_the_towers_of_a_model_that_fuses_leave_too(tiny_data, tmp_path, empty_cache):
+    """What stands for an absent picture or text is part of the graph there."""
+    pytest.importorskip("onnxruntime")
+    met = pretrain(
+        tiny_data, "albef", out=tmp_path / "run", size="tiny", budget="2-steps",
+        overrides=[*TINY, "fusion.depth=1", "fusion.heads=1", "objectives.0.queue=8"],
+    )  # fmt: skip
+    told = exporting.export(met, "onnx", tmp_path / "onnx")
+    assert max(row.absolute for row in told.check.rows) <= 1e-5
 
 
 def test_without_onnx_the_extra_is_named(run, tmp_path, monkeypatch):

@@ -30,8 +30,8 @@ WORDS = [  # the text that people read
 ]
 LONG = {f"tests/test_{subject}.py" for subject in ("checkpoint", "report", "wrong_input")}  # cases
 # Answer a user's mistake: importing them must not load torch.
-QUICK = ("cache", "cli", "errors", "files", "reading", "recipe", "recipe_yaml", "records", "shelf",
-         "splits", "terminal", "manifest", "run")  # fmt: skip
+QUICK = ("cache", "cli", "errors", "files", "reading", "recipe", "recipe_changes",
+         "recipe_yaml", "records", "shelf", "splits", "terminal", "manifest", "run")  # fmt: skip
 MIRRORED = shelf.SHELVES
 
 

@@ -203,3 +203,15 @@ def test_a_field_at_its_default_changes_no_hash():
     fuller = told | {"teacher": None, "tune": None, "patience": None, "variants": {}, "targets": {}}
     assert check(fuller | {"head": {"transform": True}}).hash == recipe.hash
     assert check(told | {"patience": 3}).hash != recipe.hash
+
+
+def test_another_member_keeps_the_options_that_it_has():
+    """`fusion.use=...` alone must do: who changes one part does not know the others' options."""
+    recipe = load("albef", "tiny", ["fusion.use=merge_attention"])
+    assert recipe.fusion["depth"] == load("albef", "tiny").fusion["depth"]
+    assert set(recipe.fusion) <= set(shelf.options("fusion", "merge_attention"))
+    assert load("albef", overrides=["objectives.1.use=matching"]) == load("albef")
+    with pytest.raises(RecipeError, match="no fusion called"):
+        load("albef", overrides=["fusion.use=merge"])
+    with pytest.raises(RecipeError, match="an option of merge_attention"):
+        load("albef", overrides=["fusion.use=merge_attention", "fusion.ways=both"])

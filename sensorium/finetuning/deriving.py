@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sensorium import reading, shelf
 from sensorium import recipe as recipes
 from sensorium.errors import DataError, RecipeError, UserError, clip, nearest, unknown
+from sensorium.recipe_changes import override
 from sensorium.records import Blob, Records
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ def derive(source: Run, wish: Wish, taken: dict[str, str]) -> Recipe:
         published={},
     )
     for text in wish.overrides:
-        recipes._override(content, text)
+        override(content, text, recipes.Recipe.model_fields)
     return recipes.check(content)
 
 

@@ -104,10 +104,10 @@ def test_a_teacher_follows_and_never_learns(name):
     learned = {id(p) for group in adam.param_groups for p in group["params"]}
     wanted = [p.clone() for p in made.step.teacher.parameters()]
     for at in range(3):
+        take(made.step, adam, made.batches[at], made.recipe, at, 10)
         for mine, yours in zip(wanted, made.step.model.parameters(), strict=True):
             m = made.recipe.teacher.momentum
             mine.copy_(m * mine + (1 - m) * yours.detach())
-        take(made.step, adam, made.batches[at], made.recipe, at, 10)
     for mine, found in zip(wanted, made.step.teacher.parameters(), strict=True):
         assert id(found) not in learned
         assert found.grad is None
