@@ -218,11 +218,11 @@ def _train(
     run: Run, records: Records, watcher: Watcher, began: float, stopping: Callable[[], bool]
 ) -> None:
     """Decides what takes part, prepares, trains run and controls; what is done is not redone."""
+    if run.recipe.tune is not None:  # first, for a reader is opened once, with what it has then
+        inheriting.adopt(run)
     if not (run.folder / "splits.json").exists():
         records = within(run, records, watcher.say)
         run.remember(records)
-    if run.recipe.tune is not None:
-        inheriting.adopt(run)
     if "fitted" not in run.info:
         run.fit_readers(records)
         run.note(fitted=True)

@@ -110,6 +110,14 @@ def test_answers_from_a_closed_set(tiny_run, tiles, tmp_path):
     assert all((last[n] != begun[n]).any() for n in fusion), "the fusion takes part in what is told"
 
 
+def test_a_time_budget_reads_texts_with_the_sources_tokenizer(tiny_run, tiles, tmp_path):
+    """What a record costs to read is timed before anything else: the tokenizer must be there."""
+    run = finetune(tiny_run, tiles, "answering", out=tmp_path / "run", budget="1s")
+    assert run.info["calibration"]["budget"] == "1s"
+    same = tiny_run.folder / "modalities" / "text"
+    assert [*tree(run.folder / "modalities" / "text").values()] == [*tree(same).values()]
+
+
 def test_retrieval_goes_on_where_the_source_stopped(tiny_run, tiles, tmp_path):
     run = finetune(
         tiny_run, tiles, "retrieval", "lora", fields={"photo": "image", "title": "text"},
