@@ -299,6 +299,7 @@ def _classification(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     beside["majority"] = classification.frequent(counts, truth)
     protocol = asked.protocol | {
         "objective": name,
+        "field": run.fields[target],
         "majority": f"the most frequent class of {len(trained):,} training records; nats by their "
         "frequencies, one added to each",
     }

@@ -187,7 +187,7 @@ def _table(picked: list[dict[str, Any]], marks: dict[str, str]):
             f"{protocol['records']:,} records"
         )  # fmt: skip
         less = "; less is better" if lower(score) else ""
-        direction = escape(direction_words(score["direction"]))
+        direction = escape(fit(direction_words(score["direction"], protocol), 40, marks["more"]))
         yield f"{direction}  [dim]{pool}, {protocol['split']} split{less}[/dim]"
         chance = score["controls"].get("chance")
         luck = None if chance is None else at(chance["value"])
@@ -234,7 +234,7 @@ def protocol_lines(scores: list[dict[str, Any]]):
 def verdict_lines(scores: list[dict[str, Any]]):
     """The verdict: its sentence, then what it rests on and what it does not tell apart."""
     told = verdict(scores)
-    yield f"[bold]{escape(told.title)}[/bold]"
+    yield f"[bold]{escape(plain(told.title))}[/bold]"
     for line in textwrap.wrap(" ".join(told.lines), WIDTH, break_long_words=False):
         yield f"[dim]{escape(line)}[/dim]"
 

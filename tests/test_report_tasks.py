@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sensorium.report import collecting as report
-from sensorium.report.facts import Examples, Gap
+from sensorium.report.facts import Example, Examples, Gap
+from sensorium.report.gallery import examples
 from sensorium.report.page import page
 from sensorium.report.scores import before_after
+from sensorium.report.scores import scores as scores_of
 from sensorium.report.verdict import skilled, verdict
 from sensorium.report.words import IDLE, figure, idle, luck_of
 from sensorium.run import Run
@@ -156,6 +158,31 @@ def test_the_zero_shot_answer_or_why_there_is_none():
     assert "zero-shot" not in told("".join(before_after([row])))
 
 
+def test_a_class_is_called_as_its_field(classes):
+    run = Run.open(classes.folder)
+    facts = report.collect(run)
+    assert "the right shape" in facts.verdict.title
+    assert facts.examples[0].heads[-2:] == ("shape", "named")
+    assert any(line.startswith("shape  ") for line in shown(run.scores()))
+    assert "label" not in told("".join(scores_of(facts)))
+
+
+@pytest.mark.parametrize(
+    ("rights", "said"),
+    [
+        ((False, False), "None of them is right."),
+        ((True, False), "One of them is right."),
+        ((True, True), "Two of them are right."),
+    ],
+)
+def test_how_many_examples_are_right(rights, said):
+    rows = [Example(None, "a", "", False, "x", "x", right, 0.5, None) for right in rights]
+    given = Examples("k", "n", "t", "", ("words", "kind", "named"), "test", 9, rows, True)
+    assert (
+        told("".join(examples(given))).split("Two drawn")[1].partition(" words ")[0].endswith(said)
+    )
+
+
 # --- the verdict -------------------------------------------------------------------------------
 
 
@@ -273,7 +300,17 @@ def test_whether_pictures_are_used_is_said():
     unused = score("prediction", "masked_tokens", "top guess", 0.5, (0.4, 0.6),
                    partner_shuffled=(0.49, (-0.02, 0.04)), chance=0.001)  # fmt: skip
     assert "No use of pictures" not in " ".join(verdict([used]).lines)
-    assert "No use of pictures is shown" in " ".join(verdict([unused]).lines)
+    assert "No use of pictures is shown in guessing hidden words" in " ".join(
+        verdict([unused]).lines
+    )
+    # Of two tasks each sentence names its own.
+    captions = score("captioning", "image_to_text", "CIDEr-D", 1.2, (1, 1.4),
+                     partner_shuffled=(1.1, (-0.1, 0.3)), constant=(0.4, (0.6, 1.0)))  # fmt: skip
+    said = [x for x in verdict([captions, unused]).lines if x.startswith("No use of pictures")]
+    assert [x.partition(":")[0] for x in said] == [
+        "No use of pictures is shown in writing captions",
+        "No use of pictures is shown in guessing hidden words",
+    ]
     # Of nats less is better: a shuffled picture that costs more shows use.
     nats = score("prediction", "x", "nats per token", 2.0, (1.9, 2.1), "lower",
                  partner_shuffled=(2.5, (-0.6, -0.4)), chance=5.0)  # fmt: skip

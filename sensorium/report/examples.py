@@ -209,7 +209,7 @@ def _classes(run: Run, name: str, split: str) -> Examples:
         name="Classes",
         title="What it names",
         lead="",
-        heads=(*(("words",) if worded else ()), target.replace("_", " "), "named"),
+        heads=(*(("words",) if worded else ()), run.fields[target].replace("_", " "), "named"),
         split=split,
         of=len(asked),
         rows=made,

@@ -81,7 +81,8 @@ def examples(given: Examples) -> list[Markup]:
         f"{given.of:,} of the {given.split} split. {given.lead}"
     )
     if given.rows and given.rows[0].right is not None:
-        lead += f" {in_words(right)} of them {'is' if right == 1 else 'are'} right."
+        several = f"{in_words(right)} of them {'is' if right == 1 else 'are'} right."
+        lead += f" {several if right else 'None of them is right.'}"
     return [tag("p", lead, class_="prose"), table_of(heads, rows, "fails said")]
 
 

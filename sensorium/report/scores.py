@@ -94,7 +94,7 @@ def _primary(blocks: list[Block]) -> Markup:
     )  # fmt: skip
     bodies = []
     for block in blocks:
-        name = direction_words(block.direction)
+        name = direction_words(block.direction, block.protocol)
         rows = [_group(name, 4)]
         luck = next(
             (r.scores.get(metric, {}).get("value") for r in block.rows if r.kind == "luck"), None
@@ -154,7 +154,7 @@ def _rest(blocks: list[Block]) -> list[Markup]:
         return []
     bodies = []
     for block in blocks:
-        rows = [_group(direction_words(block.direction), 1 + len(metrics))]
+        rows = [_group(direction_words(block.direction, block.protocol), 1 + len(metrics))]
         for row in block.rows:
             cells = [_figure(metric, row.scores.get(metric)) for metric in metrics]
             reasons = {s.get("reason") for m in metrics if (s := row.scores.get(m))}

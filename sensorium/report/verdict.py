@@ -170,7 +170,7 @@ def _sentence(score: Scores) -> str:
             what = {"masked_tokens": "a hidden word", "generation": "the next word"}
             return f"Its first guess of {what.get(kind, 'a word')} is right"
         case "classification":
-            return f"It names the right {direction.replace('_', ' ')}"
+            return f"It names the right {direction_words(direction, score['protocol'])}"
         case "captioning":
             return f"Its captions reach a {metric} of"
     return f"Its loss ({direction_words(direction)}) is"
@@ -274,7 +274,15 @@ def _pictures(score: Scores) -> list[str]:
         f"{figure(score['metric'], shuffled['value'])}; "
         f"{_difference(score, apart[0])} to {_difference(score, apart[1])}{_unit(score)}"
     )
-    return [f"No use of pictures is shown: with another record's it does as well ({against})."]
+    what = direction_words(score["direction"], score["protocol"])
+    doing = {
+        "prediction": f"in guessing {what}",
+        "classification": f"in naming the {what}",
+        "captioning": "in writing captions",
+    }.get(score["task"], f"in its loss ({what})")
+    return [
+        f"No use of pictures is shown {doing}: with another record's it does as well ({against})."
+    ]
 
 
 def _against(score: Scores) -> list[str]:

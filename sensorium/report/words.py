@@ -132,8 +132,13 @@ def label(control: str) -> str:
     return LABELS.get(control, control.replace("_", " "))
 
 
-def direction_words(direction: str) -> str:
-    """`text_to_image` -> `words to picture`; an objective's name -> what it asks for."""
+def direction_words(direction: str, protocol: Mapping[str, Any] | None = None) -> str:
+    """`text_to_image` -> `words to picture`; an objective's name -> what it asks for.
+
+    A class is called as its field, where the score's protocol tells it.
+    """
+    if protocol and "field" in protocol:
+        return str(protocol["field"]).replace("_", " ")
     kind = re.sub(r"_\d+\Z", "", direction)
     if kind in ASKED:
         return ASKED[kind]
