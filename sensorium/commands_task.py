@@ -137,6 +137,10 @@ def table_lines(run: Run) -> list[str]:
     records = {row["which"]: row["records"] for row in rows if "records" in row}
     asked = ", ".join(f"{count:,} {which}" for which, count in records.items())
     lines.append(f"test split: {asked} records; before: new heads as drawn; old: the source's task")
+    if (seen := run.info.get("seen_by_source")) and seen["records"] != 0:
+        from sensorium.finetuning.splitting import overlap_line
+
+        lines.append(overlap_line(seen))
     return lines
 
 

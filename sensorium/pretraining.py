@@ -21,7 +21,6 @@ from sensorium import (
     files,
     optimiser,
     reading,
-    shelf,
     taking,
     towers,
     towers_imported,
@@ -29,7 +28,7 @@ from sensorium import (
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
 from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command, nearest
-from sensorium.finetuning import forgetting, inheriting
+from sensorium.finetuning import forgetting, inheriting, splitting
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
@@ -125,8 +124,12 @@ def carry_out(
     began: float,
     workers: int = 0,
     device: str = "cpu",
+    facts: dict[str, Any] | None = None,
 ) -> Run:
     """Makes a run of a checked recipe over data that was read: trains, scores, indexes.
+
+    Args:
+        facts: what else its run.json holds from the beginning.
 
     Raises:
         UserError, Stopped: as `pretrain`.
@@ -137,11 +140,12 @@ def carry_out(
             out,
             recipe,
             {
-                "data": _place(records.name),
+                "data": splitting.place_of(records.name),
                 "fields": records.fields,
                 "notes": list(records.notes),
                 "workers": workers,
                 "environment": environment(device),
+                **(facts or {}),
             },
         )
         run.device = device
@@ -176,6 +180,9 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
             else:
                 needed = (*run.recipe.modalities, *run.recipe.targets)
                 records = reading.read(run.info["data"], run.info["fields"], train=needed)
+                if run.recipe.tune is not None:
+                    inheriting.adopt(run)
+                    records = splitting.as_before(inheriting.source_of(run), records)
             _train(run, records, watcher, time.monotonic(), stopping)
         return _scored(run, stopping)
 
@@ -416,11 +423,6 @@ def _data_line(records: Records) -> str:
     fields = ", ".join(f"{name}={kind}" for name, kind in records.fields.items())
     aside = f"   {len(records.rejected)} set aside" if records.rejected else ""
     return f"{len(records):,} records  {fields}{aside}"
-
-
-def _place(name: str) -> str:
-    """Where to read the data again: a data set's name, or an absolute path."""
-    return name if name in shelf.names("datasets") else str(Path(name).expanduser().resolve())
 
 
 def fresh(name: str) -> Path:

@@ -5,7 +5,8 @@
 
 The new run is a run like any other: it resumes, evaluates, reports and searches, and needs its
 source no more. What is taken over is in `inheriting.py`, what trains in `adapting.py`, the recipe
-in `deriving.py`, the table of before and after in `forgetting.py`.
+in `deriving.py`, which records may test it in `splitting.py`, the table of before and after in
+`forgetting.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sensorium import devices, reading
 from sensorium.errors import UserError
-from sensorium.finetuning import deriving
+from sensorium.finetuning import deriving, splitting
 from sensorium.finetuning.deriving import Wish
 from sensorium.records import Records
 from sensorium.run import Run, refuse_used
@@ -89,7 +90,11 @@ def finetune(
         watcher.say("note", note)
     for line in _unknown(records):
         watcher.say("classes", line)
-    return pretraining.carry_out(place, recipe, records, watcher, began, workers, device)
+    seen = splitting.overlap(run if isinstance(run, Run) else Run.open(run), records)
+    if seen["records"] != 0:
+        watcher.say("overlap", splitting.overlap_line(seen))
+    facts = {"seen_by_source": seen}
+    return pretraining.carry_out(place, recipe, records, watcher, began, workers, device, facts)
 
 
 def prepared(
@@ -110,6 +115,7 @@ def prepared(
     deriving.refuse_empty(found, taken)
     recipe = deriving.derive(source, wish, taken)
     records = reading.read(data, taken, train=(*recipe.modalities, *recipe.targets))
+    records = splitting.as_before(source, records)
     deriving.refuse_classes(records)
     return recipe, records
 
