@@ -89,13 +89,19 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
 
     Each is {task, direction, metric, better, value, interval, protocol, controls}; a control is
     {value, interval, difference, difference_interval}, or {value: null, reason}; chance is exact.
-    `better` is higher or lower. What the run is best known for comes first.
+    `better` is higher or lower. What the run is best known for comes first. Where a task could not
+    be asked (no word of a small split happened to be hidden), the protocol of the others says so:
+    `not_asked`, a list of sentences.
 
     Raises:
         RunError: the split is too small to ask anything of it.
     """
-    found = _retrieval(run, split) if run.compares else []
-    told = scoring.scores(run, split)
+    found, unasked = [], []
+    if run.compares:
+        found, why = scoring.asked_of(split, lambda: _retrieval(run, split))
+        unasked += [] if found else [f"retrieval: {why}"]
+    told, more = scoring.answered(run, split)
+    unasked += more
     first = [score for score in told if score["task"] == "classification"]
     scores = first + found + [score for score in told if score["task"] != "classification"]
     if not scores:
@@ -103,8 +109,10 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
             file=run.folder,
             field=f"split {split}",
             expected="records that the run's objectives can be asked about",
-            found="none",
+            found="; ".join(["none", *unasked]),
         )
+    for score in scores if unasked else []:
+        score["protocol"] = score["protocol"] | {"not_asked": unasked}
     (run.folder / "evaluation").mkdir(exist_ok=True)
     files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores

@@ -7,6 +7,7 @@ and for any other its loss. Comparing pictures with texts is retrieval, in `eval
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from sensorium import draws
 from sensorium.asking import Asked, Partners, stand_in
-from sensorium.errors import UserError
+from sensorium.errors import RunError, UserError
 from sensorium.nodes import Fuse, Read
 from sensorium.prepare import Column
 from sensorium.step import Step
@@ -36,18 +37,48 @@ Change = Mapping[str, Partners | None]
 
 def scores(run: Run, split: str) -> list[dict[str, Any]]:
     """The scores of all tasks that fit a run but retrieval, in the order that people care for."""
+    return answered(run, split)[0]
+
+
+def answered(run: Run, split: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """`scores`, and for each task that this split cannot ask a sentence why."""
     was = run.step.training
     run.step.eval()
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in _ORDER}
-    for name, objective in run.step.objectives.items():
-        task, ask = _TASKS.get(objective.spec.use, ("loss", _loss))
-        if task == "loss" and _retrieves(objective):
-            continue
-        made[task] += ask(run, split, name)
-    if written := writer(run):
-        made["captioning"] = _captioning(run, split, written)
-    run.step.train(was)
-    return [score for found in made.values() for score in found]
+    unasked: list[str] = []
+
+    def ask(task: str, name: str, answer: Callable[[], list[dict[str, Any]]]) -> None:
+        found, why = asked_of(split, answer)
+        made[task] += found
+        if not found:
+            unasked.append(f"{task} ({name}): {why or _NOTHING.get(task, 'no such records')}")
+
+    try:
+        for name, objective in run.step.objectives.items():
+            task, maker = _TASKS.get(objective.spec.use, ("loss", _loss))
+            if task != "loss" or not _retrieves(objective):
+                ask(task, name, partial(maker, run, split, name))
+        if written := writer(run):
+            ask("captioning", "captions", partial(_captioning, run, split, written))
+    finally:
+        run.step.train(was)
+    return [score for found in made.values() for score in found], unasked
+
+
+def asked_of(
+    split: str, answer: Callable[[], list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], str]:
+    """What one task answers; where the split has too few records for it, nothing and why.
+
+    Raises:
+        UserError: whatever else is wrong, e.g. data that is gone.
+    """
+    try:
+        return answer(), ""
+    except RunError as error:
+        if error.field != f"split {split}":
+            raise
+        return [], f"expected {error.expected}, found {error.found}"
 
 
 def _retrieves(objective: Any) -> bool:
@@ -379,6 +410,8 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     rows = draws.order(n, run.recipe.seed, "loss", split)
     rows = rows[: n // size * size]  # no short batch: its loss would be another
     own, luck = _sums(run, run.step, asked, name, size, rows)
+    if not own[:, 1].any():
+        return []  # nothing was counted, and a loss of 0 would look like skill
     other, other_luck = _sums(run, run.build().eval(), asked, name, size, rows)
     level = abs(other_luck - luck) < 0.01 * max(abs(luck), 1e-9)
     untrained = other if level else "untrained, it is asked something easier: nothing is queued"
@@ -411,6 +444,11 @@ _TASKS: dict[str, tuple[str, Callable[[Any, str, str], list[dict[str, Any]]]]] =
     "generation": ("prediction", _prediction),
     "matching": ("matching", _matching),
     "classification": ("classification", _classification),
+}
+_NOTHING = {  # why a split asks nothing of a task though its records are enough
+    "prediction": "no word of these records is to be guessed",
+    "loss": "no record of the split counts in it",
+    "matching": "no record has a wrong partner that shares nothing with it",
 }
 # The first of these that a run has is what its report says first; retrieval comes before all but
 # classes, for whoever names classes wants them told.

@@ -227,6 +227,9 @@ def protocol_lines(scores: list[dict[str, Any]]):
         f"step {score['protocol']['step']:,} chosen on validation"
         for score in scores
     )
+    told |= dict.fromkeys(
+        f"not asked: {why}" for score in scores for why in score["protocol"].get("not_asked", [])
+    )
     for line in told:
         yield f"[dim]{escape(line)}[/dim]"
 

@@ -5,6 +5,7 @@ words written about pictures, classes, and pictures alone.
 """
 
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -15,8 +16,12 @@ from torch.nn import functional as F
 
 from sensorium import scoring
 from sensorium.asking import Asked
+from sensorium.errors import RunError
 from sensorium.nodes import Read
+from sensorium.run import Run
 from sensorium.tasks import matching
+from sensorium.tasks.prediction import Guesses
+from sensorium.terminal import protocol_lines
 from sensorium.views import look
 
 words, written, classes, pictures = map(run_of, ("words", "written", "classes", "pictures"))
@@ -213,6 +218,52 @@ def test_a_loss_beside_no_skill_and_untrained_weights(pictures):
     assert other["value"] != score["value"]
     before, after = (one["controls"]["untrained"]["value"] for one in (score, other))
     assert before == after
+
+
+def test_a_task_that_a_split_cannot_ask_is_a_sentence(words, tmp_path, monkeypatch):
+    """No word happens to be hidden: pairs are still matched, and the protocol says what is not."""
+    run = Run.open(shutil.copytree(words.folder, tmp_path / "run"))
+    real = scoring.guesses
+
+    def none(*given):
+        kept = real(*given)
+        names = ("nats", "right", "owner", "truth", "top")
+        return Guesses(*(getattr(kept, name)[:0] for name in names))
+
+    monkeypatch.setattr(scoring, "guesses", none)
+    scores = run.evaluate("test")
+    why = ["prediction (masked_tokens): no word of these records is to be guessed"]
+    assert {score["task"] for score in scores} == {"matching"}
+    assert all(score["protocol"]["not_asked"] == why for score in scores)
+    assert f"not asked: {why[0]}" in "".join(protocol_lines(scores))
+    assert f"Not asked: {why[0]}." in run.report().read_text("utf-8")
+
+    # Nothing of any task: an error, which names each.
+    def few(run, split, name):
+        raise RunError(field=f"split {split}", expected="at least 2 records", found="1")
+
+    monkeypatch.setitem(scoring._TASKS, "matching", ("matching", few))
+    with pytest.raises(RunError) as caught:
+        run.evaluate("test")
+    assert caught.value.found == (
+        f"none; {why[0]}; matching (matching): expected at least 2 records, found 1"
+    )
+    assert not run.step.training
+
+    # What is wrong with more than the split's size is no sentence.
+    def gone(run, split, name):
+        raise RunError(field="data", expected="the data", found="nothing")
+
+    monkeypatch.setitem(scoring._TASKS, "matching", ("matching", gone))
+    with pytest.raises(RunError, match="the data"):
+        run.evaluate("test")
+
+
+def test_a_loss_that_counts_nothing_is_no_score(pictures, monkeypatch):
+    monkeypatch.setattr(scoring, "_sums", lambda *given: (np.zeros((3, 2)), 0.0))
+    found, unasked = scoring.answered(pictures, "test")
+    assert found == []
+    assert unasked == ["loss (image_self_supervision): no record of the split counts in it"]
 
 
 def test_every_score_is_stamped(words, written, classes, pictures):

@@ -28,6 +28,10 @@ def scores(facts: Facts) -> list[Markup] | Gap:
         told = _protocol(blocks[0])
         made.append(tag("p", told if several else key + told, class_="prose"))
         made += [_primary(blocks), *_rest(blocks)]
+    made += [
+        tag("p", f"Not asked: {told}.", class_="note")
+        for told in facts.blocks[0].protocol.get("not_asked", [])
+    ]
     return made
 
 
