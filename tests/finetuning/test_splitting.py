@@ -37,8 +37,10 @@ def test_the_sources_own_records_keep_their_splits(own, tiles):
 
 
 def test_so_do_those_of_the_sources_source(own, tiles, tmp_path):
-    other = table_beside(tiles, "second", kind=lambda at: at % 2)
-    second = tuned(own, other, tmp_path / "second", budget="1-steps", label="kind", seed=9)
+    stated = ("test", "train", "train", "validation", "train")
+    kinds = dict(kind=lambda at: at % 2, split=lambda at: stated[at % 5])
+    other = table_beside(tiles, "second", **kinds)
+    second = tuned(own, other, tmp_path / "second", budget="1-steps", label="kind")
     before = json.loads((own.folder / "splits.json").read_text())
     _, records = prepared(second, tiles, COLOUR)
     assert {record.key: record.split for record in records} == before
@@ -54,29 +56,16 @@ def test_so_do_those_of_the_sources_source(own, tiles, tmp_path):
     assert second.info["seen_by_source"] == {"records": by_hand, "of": len(asked)}
 
 
-def test_a_record_that_the_source_lacked_goes_with_its_group(own, tiles, tmp_path):
-    """The source forgot some records: one shares its picture with a record of training."""
-    copy = tmp_path / "copy"
-    shutil.copytree(own.folder, copy)
-    table = tmp_path / "tiles.csv"
-    for name in tiles.parent.glob("*.png"):
-        shutil.copyfile(name, tmp_path / name.name)
-    text = tiles.read_text().splitlines()
-    known = json.loads((copy / "splits.json").read_text())
-    records = own.records()
-    at = next(i for i, record in enumerate(records) if record.split == "train")
-    line = next(x for x in text if x.startswith(records[at].fields["photo"].name))
-    more = line.replace(records[at].fields["photo"].name, "twin.png")
-    shutil.copyfile(tmp_path / records[at].fields["photo"].name, tmp_path / "twin.png")
-    table.write_text("\n".join([*text, more]) + "\n")
-    info = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps(info | {"data": str(table)}))
-    for seed in range(5):
-        wish = Wish("classification", label="colour", fields={"photo": "image"}, seed=seed)
-        _, found = prepared(Run.open(copy), table, wish)
-        twin = next(r for r in found if r.fields["photo"].name.endswith("twin.png"))
-        assert twin.key not in known
-        assert twin.split == "train"
+def test_a_record_that_the_source_lacked_goes_with_its_group(tiles):
+    records = reading.read(tiles, {"photo": "image"}, train=("image",))
+    known = {record.key: record.split for record in records}
+    first = records[records.positions("train")[0]]
+    lone = next(at for at in records.positions("test"))
+    del known[records[lone].key]
+    records.records.append(replace(first, key="twin", split="test"))
+    found = {r.key: r.split for r in splitting._assigned(records, known)}
+    assert found["twin"] == "train", "its picture was trained on"
+    assert found[records[lone].key] == "test", "its picture was not"
 
 
 def test_a_split_that_nothing_is_left_of_is_refused(own, tiles):
