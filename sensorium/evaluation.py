@@ -96,7 +96,8 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     Raises:
         RunError: the split is too small to ask anything of it.
     """
-    found, unasked = [], []
+    found: list[dict[str, Any]] = []
+    unasked: list[str] = []
     if run.compares:
         found, why = scoring.asked_of(split, lambda: _retrieval(run, split))
         unasked += [] if found else [f"retrieval: {why}"]
