@@ -62,9 +62,9 @@ def override(content: dict[str, Any], text: str, fields: Collection[str]) -> Non
     kind = {"prepare": "encoders", "targets": "modalities"}.get(keys[0], keys[0])
     if keys[-1] == "use" and value != node.get("use") and value in _members(kind):
         # Another member: of the replaced one's options those stay that it has too.
-        valid = shelf.options(kind, value)
-        for key in [key for key in node if key not in valid]:
-            del node[key]
+        its = shelf.options(kind, value)
+        for other in [other for other in node if other not in its]:
+            del node[other]
     node[keys[-1]] = value
 
 
