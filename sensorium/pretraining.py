@@ -29,16 +29,19 @@ from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
 from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command, nearest
 from sensorium.finetuning import forgetting, inheriting, splitting
+from sensorium.finetuning.tuning import UNUSED
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
 from sensorium.records import Records
 from sensorium.run import Run, read_json, refuse_used
 from sensorium.starting import start
-from sensorium.step import views
+from sensorium.step import Step, views
 from sensorium.tokens import Batch
 from sensorium.training import Plan, Progress, restore, train
 from sensorium.validation import validation
+
+UNTRAINED = -1e29  # score of a head as drawn: less than any other, more than none
 
 
 class Watcher(Protocol):
@@ -237,6 +240,10 @@ def _train(
     own = _fit(run, records, columns, "", began, watcher, stopping)
     if run.recipe.tune is not None:
         inheriting.keep(run, own.best_step)
+        if own.best_step == 0:
+            watcher.say("note", UNUSED)
+            if UNUSED not in run.info["notes"]:
+                run.note(notes=[*run.info["notes"], UNUSED])
     told = {}
     for name in controls.names(run.recipe):
         progress = _fit(run, records, columns, name, began, watcher, stopping)
@@ -273,8 +280,9 @@ def _fit(
         step = build(recipe, modalities).to(run.device)
     seen = controls.columns_of(control, columns, records, recipe.seed)
     resumed = any((folder / "checkpoints").glob("step-*"))
+    untrained = False
     if recipe.tune is not None:
-        inheriting.begin(run, step, watcher.say)
+        untrained = inheriting.begin(run, step, watcher.say).untrained
     elif not resumed:
         start(step, recipe, seen, train_split)
     adam = optimiser.build(step, recipe.optimiser)
@@ -305,6 +313,11 @@ def _fit(
     if progress.step and not control:
         watcher.say("resume", f"from step {progress.step:,} of {plan.steps:,}")
 
+    def looked(step: Step) -> dict[str, float]:
+        line = validate(step)
+        # A head as drawn knows nothing, so it is never the best, even where tuning made it worse.
+        return line | {"score": UNTRAINED} if untrained and not progress.step else line
+
     def watch(now: Progress, line: dict[str, Any]) -> None:
         if line["split"] == "train":
             name = next(iter(step.objectives))
@@ -317,7 +330,7 @@ def _fit(
         return batches.from_step(first, last, run.info["workers"])
 
     return train(
-        step, adam, coming, validate, recipe, plan, folder, progress, watch, stopping, run.device
+        step, adam, coming, looked, recipe, plan, folder, progress, watch, stopping, run.device
     )
 
 

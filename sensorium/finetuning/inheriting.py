@@ -89,10 +89,12 @@ def _source_state(run: Run) -> State:
 
 @dataclass(frozen=True)
 class Inherited:
-    """Names of a Step's tensors: which came from the source, which are new."""
+    """Names of a Step's tensors: which came from the source, which are new; and whether some of
+    the new ones are parameters, which nothing has trained yet."""
 
     shared: tuple[str, ...]
     new: tuple[str, ...]
+    untrained: bool
 
 
 def inherit(run: Run, step: Step, state: State) -> Inherited:
@@ -116,7 +118,9 @@ def inherit(run: Run, step: Step, state: State) -> Inherited:
     step.load_state_dict({name: state[name] for name in shared}, strict=False)
     if step.teacher is not None:
         step.teacher = teacher_of(step.model)
-    return Inherited(shared, tuple(name for name in mine if name not in shared))
+    new = tuple(name for name in mine if name not in shared)
+    learned = {name for name, _ in step.named_parameters()}
+    return Inherited(shared, new, any(name in learned for name in new))
 
 
 def _same_classes(run: Run) -> bool:
@@ -130,12 +134,17 @@ def _same_classes(run: Run) -> bool:
     )
 
 
-def begin(run: Run, step: Step, say: Callable[[str, str], None] = lambda what, text: None) -> None:
+def begin(
+    run: Run, step: Step, say: Callable[[str, str], None] = lambda what, text: None
+) -> Inherited:
     """A Step with initial weights becomes the one that tuning begins with, in place: weights of
     the source, then what the method trains.
 
     Args:
         say: is told what is new and how much trains.
+
+    Returns:
+        What came from the source and what is new.
 
     Raises:
         RunError: the copy of the source is missing or damaged.
@@ -150,6 +159,7 @@ def begin(run: Run, step: Step, say: Callable[[str, str], None] = lambda what, t
     own = [p for p in step.parameters() if p.requires_grad]
     count = sum(p.numel() for p in own)
     say("method", f"{tune.method} trains {count:,} parameters")
+    return inherited
 
 
 def beginning(run: Run) -> Step:

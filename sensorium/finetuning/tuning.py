@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sensorium.pretraining import Watcher
     from sensorium.recipe import Recipe
 
+UNUSED = "validation chose step 0: nothing of the tuning is used"
+
 
 def finetune(
     run: str | Path | Run,
