@@ -107,6 +107,13 @@ def _update(model: nn.Module, frozen: list[nn.Module], rank: int, seed: int) -> 
             found="none",
             see="--method full, or linear",
         )
+    side = min(min(linear.weight.shape) for linear in found)
+    if rank > side:
+        raise RecipeError(
+            field="tune.rank",
+            expected=f"{side} or less, the smaller side of the smallest matrix",
+            found=str(rank),
+        )
     # A is drawn from the global stream, which is keyed here and given back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.integer(seed, "lora"))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sensorium import reading, shelf
 from sensorium import recipe as recipes
 from sensorium.errors import DataError, RecipeError, UserError, clip, nearest, unknown
+from sensorium.finetuning import splitting
 from sensorium.recipe_changes import override
-from sensorium.records import Blob, Records
+from sensorium.records import SPLITS, Blob, Records
 
 if TYPE_CHECKING:
     from sensorium.recipe import Recipe
@@ -84,7 +85,16 @@ def refuse(source: Recipe, wish: Wish) -> None:
         expected = "encoders of pictures and of texts that work alone"
         found = " and ".join(source.modalities) if not both else "encoders without blocks"
         able = _alone
+    elif wish.task == "captioning" and wish.method == "linear" and not source.head.transform:
+        raise RecipeError(
+            f"method linear trains nothing of recipe {source.name} for captioning",
+            field="method",
+            expected="a head with parameters of its own",
+            found="one that is the table of words itself, which belongs to the encoder",
+            see="--method freeze, lora or full",
+        )
     else:
+        _refuse_rank(source, wish)
         return
     raise RecipeError(
         f"recipe {source.name} cannot learn {wish.task}",
@@ -92,6 +102,34 @@ def refuse(source: Recipe, wish: Wish) -> None:
         found=found,
         see="a run of " + ", ".join(_recipes(able)),
     )
+
+
+def _refuse_rank(source: Recipe, wish: Wish) -> None:
+    """An update of a rank above a matrix's smaller side would be that matrix trained in full."""
+    sides = {
+        f"the {name} encoder": int(encoder["width"])
+        for name, encoder in source.encoders.items()
+        if "width" in encoder and encoder.get("depth") != 0
+    }
+    if wish.method != "lora" or not sides:
+        return
+    least = min(sides, key=sides.__getitem__)
+    if wish.rank > sides[least]:
+        raise RecipeError(
+            field="rank",
+            expected=f"{sides[least]} or less, the width of {least}",
+            found=str(wish.rank),
+            see="--method full",
+        )
+
+
+def accepts(recipe: Recipe, task: str) -> bool:
+    """Whether a model of a recipe can learn a task, whatever the data."""
+    try:
+        refuse(recipe, Wish(task))
+    except RecipeError:
+        return False
+    return True
 
 
 def writes(recipe: Recipe) -> bool:
@@ -155,10 +193,17 @@ def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
     for name in told:
         if name not in held:
             raise _no_field(found, name, held)
+    why = ""
     if wish.labelled and "label" not in told.values():
-        told[_label(wish, found, held)] = "label"
+        name, why = _label(wish, found, held)
+        if name in told:
+            raise _taken_twice(found, name, told[name], why)
+        told[name] = "label"
     if wish.task == "answering" and "question" in held and "text" not in told.values():
+        if told.get("question") == "label":
+            raise _taken_twice(found, "question", "question", why)
         told["question"] = "text"
+    _refuse_pictures(found, told)
     by_hand = bool({"image", "text"} & set(told.values())) and wish.task != "answering"
     if not by_hand:
         rest = [
@@ -178,10 +223,46 @@ def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
             expected=("fields for " if len(lacking) > 1 else "a field for ")
             + (" and " if wish.task != "classification" else " or ").join(lacking)
             + f", which recipe {source.name} reads",
-            found=_held(found) or "no fields",
+            found=(_held(found) or "no fields") + _spent(told, why),
             see="--field FIELD=" + lacking[0],
         )
     return {name: kind for name, kind in told.items() if kind in (*wanted, "label")}
+
+
+def _taken_twice(found: Records, name: str, other: str, why: str) -> DataError:
+    return DataError(
+        file=found.name,
+        field=name,
+        expected="one field for the class and another for the " + other,
+        found=f"{name} for both" + (f" (the class {why})" if why else ""),
+        see="--label FIELD",
+    )
+
+
+def _refuse_pictures(found: Records, told: dict[str, str]) -> None:
+    for name, kind in told.items():
+        if kind == "label" and reading.kinds_of(found).get(name) == "image":
+            raise DataError(
+                file=found.name,
+                field=name,
+                expected="a field of words or numbers, for it was taken as the class",
+                found="pictures",
+                see="--label FIELD",
+            )
+
+
+def _spent(told: dict[str, str], why: str) -> str:
+    """Which field was taken as the class, so that it can be nothing else."""
+    spent = [name for name, kind in told.items() if kind == "label"]
+    return f"; {spent[0]} was taken as the class {why}".rstrip() if spent else ""
+
+
+def why_label(wish: Wish, found: Records) -> str:
+    """What made a field the class: `as --label says`, `for its name`, or that its values repeat."""
+    if "label" in (wish.fields or {}).values():
+        return "as --field says"
+    held = list(dict.fromkeys(name for record in found for name in record.fields))
+    return _label(wish, found, held)[1]
 
 
 def _held(found: Records) -> str:
@@ -198,19 +279,22 @@ def _no_field(found: Records, name: str, held: list[str]) -> DataError:
     )
 
 
-def _label(wish: Wish, found: Records, held: list[str]) -> str:
-    """The field with the classes: as told, by its name, or the only one whose values repeat."""
+def _label(wish: Wish, found: Records, held: list[str]) -> tuple[str, str]:
+    """The field with the classes, and why: as told, by its name, or the only one whose values
+    repeat."""
     if wish.label is not None:
         if wish.label not in held:
             raise _no_field(found, wish.label, held)
-        return wish.label
+        return wish.label, "as --label says"
     named = [name for name in held if name.lower() in LABELS]
     if wish.task == "answering" and "answer" in named:
-        return "answer"
+        return "answer", "for its name"
     counts = {name: _classes(found, name) for name in held}
     repeated = [name for name, count in counts.items() if 1 < 2 * count <= len(found)]
     if len(named or repeated) == 1:
-        return (named or repeated)[0]
+        if named:
+            return named[0], "for its name"
+        return repeated[0], "as the only one whose values repeat"
     candidates = ", ".join(f"{name} ({counts[name]:,} different)" for name in named or repeated)
     raise DataError(
         file=found.name,
@@ -230,29 +314,72 @@ def _texts(found: Records, name: str) -> list[str]:
     return [str(v).strip() for v in values if v is not None and not isinstance(v, Blob | list)]
 
 
-def refuse_classes(records: Records) -> None:
-    """Raises a DataError unless the training split has at least two classes."""
+def refuse_classes(records: Records, why: str = "") -> None:
+    """Raises a DataError where classes cannot be learned or asked: fewer than two in training, most
+    values of the field found once, or none of training's classes in validation or test.
+
+    Args:
+        why: what made the field the class.
+    """
     if "label" not in records.fields.values():
         return
     name = records.field_of("label")
-    train = Records(records.name, [records[at] for at in records.positions("train")])
-    values = {text for text in _texts(train, name) if text}
-    if len(values) < 2:
+    of = {split: _split_texts(records, name, split) for split in SPLITS}
+    see = f"{name} was taken as the class {why}; --label FIELD takes another" if why else None
+    known = set(of["train"])
+    if len(known) < 2:
         raise DataError(
             file=records.name,
             field=name,
             expected="at least two classes in the training split",
-            found=f"only {clip(values.pop())}" if values else "empty cells only",
+            found=f"only {clip(known.pop())}" if known else "empty cells only",
+            see=see,
         )
+    times = Counter(text for texts in of.values() for text in texts)
+    once = sum(count == 1 for count in times.values())
+    if 2 * once > times.total():
+        raise DataError(
+            file=records.name,
+            field=name,
+            expected="classes: values that most records share with others",
+            found=f"{once:,} of {times.total():,} records with a value that no other has",
+            see=see,
+        )
+    for split in ("validation", "test"):
+        if not known & set(of[split]):
+            raise DataError(
+                file=records.name,
+                field=name,
+                expected=f"{split} records of a class that training has",
+                found=f"{len(of[split]):,} {split} records with a class, none of them of those",
+                see=see,
+            )
 
 
-def refuse_empty(found: Records, taken: dict[str, str]) -> None:
-    """Raises a DataError where a field that takes part holds nothing at all."""
+def _split_texts(records: Records, name: str, split: str) -> list[str]:
+    part = Records(records.name, [records[at] for at in records.positions(split)])
+    return [text for text in _texts(part, name) if text]
+
+
+def refuse_empty(found: Records, taken: dict[str, str], why: str = "") -> None:
+    """Raises a DataError where a field that takes part holds nothing at all.
+
+    Args:
+        why: what made a field the class.
+    """
     for name, kind in taken.items():
         values = [record.fields.get(name) for record in found]
         if not any(value not in (None, "", []) and str(value).strip() for value in values):
             what = {"label": "classes", "text": "texts", "image": "pictures"}.get(kind, kind)
-            raise DataError(file=found.name, field=name, expected=what, found="empty cells only")
+            raise DataError(
+                file=found.name,
+                field=name,
+                expected=what,
+                found="empty cells only",
+                see=f"it was taken as the class {why}; --label FIELD takes another"
+                if kind == "label" and why
+                else None,
+            )
 
 
 # --- the recipe -------------------------------------------------------------------------------
@@ -276,7 +403,7 @@ def derive(source: Run, wish: Wish, taken: dict[str, str]) -> Recipe:
         content["fusion"] = {"use": "concatenate"}
         notes.append("fusion concatenate, untrained, joins what the source never let meet")
     options = content["optimiser"]
-    options["learning_rate"] *= RATES[wish.method]
+    options["learning_rate"] = _base_rate(source) * RATES[wish.method]
     if wish.method in ("linear", "lora"):
         options["weight_decay"] = 0.0
     if wish.task != "retrieval":
@@ -306,6 +433,14 @@ def derive(source: Run, wish: Wish, taken: dict[str, str]) -> Recipe:
     for text in wish.overrides:
         override(content, text, recipes.Recipe.model_fields)
     return recipes.check(content)
+
+
+def _base_rate(source: Run) -> float:
+    """The learning rate that the first run of a chain was trained at: shares are not compounded."""
+    *_, first = splitting.lineage(source)
+    rate = first.recipe.optimiser.learning_rate
+    tune = first.recipe.tune
+    return rate if tune is None else rate / RATES[tune.method]  # what it came from is gone
 
 
 def _narrow(content: dict[str, Any], old: Recipe, kept: list[str]) -> list[str]:

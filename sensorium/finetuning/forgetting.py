@@ -3,7 +3,8 @@
 Asked of the test split, of the new data and of the source's own: accuracy where a class is told,
 recall@1 both ways where vectors are compared, and each objective's loss. Before is the Step that
 tuning began with (its new head is as drawn) and, on the old data, the source itself. Differences
-are paired by record, those of losses by batch. Stored as `evaluation/before_and_after.json`.
+are paired by record; those of a loss that is no sum over records (a contrast), and of any loss
+where batches are many, by batch. Stored as `evaluation/before_and_after.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sensorium.errors import UserError
 from sensorium.evaluation import embed, pairs
 from sensorium.finetuning import inheriting
 from sensorium.scoring import truth_of
-from sensorium.step import Step, views
+from sensorium.step import Forward, Step, views
 from sensorium.tasks import classification
 from sensorium.tasks._intervals import means, resampled
 
@@ -33,16 +34,23 @@ FILE = "before_and_after.json"
 SPLIT = "test"
 # Class names as texts: open_clip's first and plainest template, and the name itself, averaged.
 PROMPTS = ("a photo of a {}", "{}")
-FEWEST = 5  # batches, below which an interval over them would say nothing
+FEWEST = 5  # records or batches, below which an interval over them would say nothing
+MANY = 20  # batches, from which on an interval over them says enough
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one Step: hits bool [n] with the record of each, or sums float [batches, 2]
-    of a loss and of how many it is the sum."""
+    """One metric of one Step: hits bool [n] with the record of each, or sums float [units, 2] of a
+    loss and of how many it is the sum, by record or by batch."""
 
     values: NDArray
     clusters: NDArray[np.int64] | None = None
+    unit: str = "record"
+
+    @property
+    def count(self) -> float:
+        """How many it is the mean of."""
+        return len(self.values) if self.clusters is not None else float(self.values[:, 1].sum())
 
     @property
     def mean(self) -> float:
@@ -56,7 +64,8 @@ def compare(run: Run) -> list[dict[str, Any]]:
     """The table of before and after, as plain data; computed once, then read.
 
     Each row is {which: new or old, metric, better, split, records, before, tuned (where weights
-    were interpolated), after, difference, difference_interval}, or {which, reason}.
+    were interpolated), after, difference, difference_interval, resampled: record or batch}, or
+    {which, reason} where nothing could be asked.
     """
     file = run.folder / "evaluation" / FILE
     if not file.exists():
@@ -77,7 +86,7 @@ def _new(run: Run) -> list[dict[str, Any]]:
     rows = _rows(given, steps, "new")
     told = zero_shot(run, given)
     for row in rows:
-        if row["metric"] == "accuracy":
+        if row.get("metric") == "accuracy":
             row["zero_shot"] = told
     return rows
 
@@ -114,6 +123,9 @@ def _rows(given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, An
     found = {name: measure(given, step) for name, step in steps.items()}
     rows = []
     for metric, after in found["after"].items():
+        if not after.count:
+            rows.append({"which": which, "reason": f"{metric}: no {SPLIT} record counts"})
+            continue
         before = found["before"][metric]
         loss = after.clusters is None
         key = (given.run.recipe.seed, "before and after", which, metric)
@@ -123,6 +135,7 @@ def _rows(given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, An
             "better": "lower" if loss else "higher",
             "split": SPLIT,
             "records": len(given.records),
+            "resampled": after.unit,
             **{name: measured[metric].mean for name, measured in found.items()},
         }
         if after.clusters is None:
@@ -155,6 +168,8 @@ def measure(given: Asked, step: Step) -> dict[str, Measured]:
     if logits is not None:
         truth = truth_of(run, given, "label")
         hits = classification.answers(logits, truth).rank <= 1
+        if not (truth >= 0).any():  # none could be right: no share of hits says anything
+            hits, owners = hits[:0], owners[:0]
         found["accuracy"] = Measured(hits, owners)
     if {"image", "text"} <= set(compared(step)):
         vectors = {
@@ -166,8 +181,24 @@ def measure(given: Asked, step: Step) -> dict[str, Measured]:
             hits = problem.rank(vectors[asks], vectors[pool]).ranks <= 1
             found[f"{asks} to {pool}, recall@1"] = Measured(hits, problem.left_owner)
     for name, values in sums.items():
-        found[f"{name} loss"] = Measured(values)
+        unit = "batch"
+        if len(values) < MANY and step.objectives[name].additive:
+            values, unit = _by_record(given, step, name), "record"
+        found[f"{name} loss"] = Measured(values, unit=unit)
     return found
+
+
+@torch.no_grad()
+def _by_record(given: Asked, step: Step, name: str) -> NDArray[np.float64]:
+    """The sums [n, 2] of an objective whose loss is a sum over records, each asked alone."""
+    objective = step.objectives[name]
+    sums = []
+    for _, batch in given.batches(views({name: objective}), 1):
+        got = Forward(step.model, batch, step.teacher)
+        answers = {what: got(node) for what, node in objective.needs().items()}
+        loss = objective.score(answers, batch)
+        sums.append((float(loss.sum), float(loss.count)))
+    return np.array(sums)
 
 
 @torch.no_grad()

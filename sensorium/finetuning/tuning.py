@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensorium import devices, reading
-from sensorium.errors import UserError
+from sensorium.errors import RecipeError, UserError, command
 from sensorium.finetuning import deriving, splitting
 from sensorium.finetuning.deriving import Wish
 from sensorium.records import Records
@@ -114,11 +114,12 @@ def prepared(
         refuse_used(Path(out))
     found = reading.read(data, wish.fields or None, need=())
     taken = deriving.fields(source.recipe, wish, found)
-    deriving.refuse_empty(found, taken)
+    why = deriving.why_label(wish, found) if wish.labelled else ""
+    deriving.refuse_empty(found, taken, why)
     recipe = deriving.derive(source, wish, taken)
     records = reading.read(data, taken, train=(*recipe.modalities, *recipe.targets))
     records = splitting.as_before(source, records)
-    deriving.refuse_classes(records)
+    deriving.refuse_classes(records, why)
     return recipe, records
 
 
@@ -164,9 +165,14 @@ def refuse_unasked(run: Run, what: str) -> None:
     }[what]
     if not able:
         learned = ", ".join(dict.fromkeys(uses))
+        see: str | None = command("finetune", run.folder, "DATA", "--task", task)
+        try:
+            deriving.refuse(recipe, Wish(task))
+        except RecipeError as error:  # this run cannot learn it either
+            see = error.see
         raise UserError(
             f"{run.folder} cannot {what}",
             expected=f"a run that learned {task}",
             found=f"recipe {recipe.name}, which learned {learned}",
-            see=f"sensorium finetune RUN DATA --task {task}",
+            see=see,
         )

@@ -10,9 +10,10 @@ from commands import sensorium, tree
 from miniature import csv_of
 from tuned import table_beside, tuned
 
+from sensorium import recipe as recipes
 from sensorium.errors import DataError, RecipeError, RunError, UserError
 from sensorium.finetuning import deriving
-from sensorium.finetuning.tuning import finetune, prepared
+from sensorium.finetuning.tuning import finetune, prepared, refuse_unasked
 from sensorium.run import Run
 
 # --- the recipe -----------------------------------------------------------------------------------
@@ -46,6 +47,14 @@ def test_a_label_is_found_by_name_or_by_repetition(tiny_run, tiles, tmp_path):
     assert records.fields == {"kind": "label", "photo": "image"}
 
 
+def test_a_chain_of_tunings_keeps_the_first_rate(runs, tiny_run, tmp_path):
+    base = tiny_run.recipe.optimiser.learning_rate
+    assert runs["linear"].recipe.optimiser.learning_rate == 0.005, "which the user set"
+    wish, taken = deriving.Wish("classification", "linear"), {"a": "image", "b": "label"}
+    recipe = deriving.derive(runs["linear"], wish, taken)
+    assert recipe.optimiser.learning_rate == pytest.approx(2 * base)
+
+
 # --- what people get wrong ------------------------------------------------------------------------
 
 WRONG = {
@@ -58,6 +67,20 @@ WRONG = {
     "field": (["--field", "foto=image"], ["field foto", "nearest photo"]),
     "one class": (["--label", "same"], ["field same", "at least two classes", "only 'one'"]),
     "empty": (["--label", "nothing"], ["field nothing", "expected classes, found empty cells"]),
+    "few pairs": (["--label", "title"], ["field title", "72 of 72 records with a value that no"]),
+    "picture": (["--label", "photo"], ["field photo", "words or numbers", "found pictures"]),
+    "twice": (
+        ["--task", "answering", "--label", "question"],
+        ["field question", "another for the question", "question for both", "--label says"],
+    ),
+    "also text": (
+        ["--label", "title", "--field", "title=text"],
+        ["field title", "another for the text", "title for both"],
+    ),
+    "high rank": (
+        ["--label", "colour", "--method", "lora", "--rank", "33"],
+        ["field rank", "32 or less", "found 33"],
+    ),
     "caption": (["--task", "captioning"], ["recipe clip cannot learn captioning", "coca"]),
     "override": (["optimizer.batch=2"], ["nearest optimiser"]),
 }
@@ -80,6 +103,52 @@ def test_several_candidates_are_named(tiny_run, tiles, tmp_path):
     table = table_beside(tiles, "two", kind=lambda at: at % 2, make=lambda at: f"m{at % 3}")
     with pytest.raises(DataError, match=r"kind \(2 different\), make \(3 different\)"):
         finetune(tiny_run, table, "classification", out=tmp_path / "run")
+
+
+def test_why_a_field_is_the_class_is_told(tiny_run, tiles, tmp_path):
+    table = table_beside(tiles, "named", category=lambda at: "one")
+    with pytest.raises(DataError, match="category was taken as the class for its name"):
+        finetune(tiny_run, table, "classification", out=tmp_path / "run")
+
+
+def test_a_text_that_was_taken_as_the_answer_is_named(tiny_run, tiles, tmp_path):
+    table = table_beside(tiles, "only", caption=lambda at: f"a thing {at % 2}")
+    with pytest.raises(DataError, match="caption was taken as the class as the only one whose"):
+        finetune(tiny_run, table, "answering", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_without_a_class_of_training_is_refused(tiny_run, tiles, tmp_path, split):
+    stated = ("train", "train", "train", "validation", "test")
+    table = table_beside(
+        tiles,
+        f"strange_{split}",
+        split=lambda at: stated[at % 5],
+        kind=lambda at: "new" if stated[at % 5] == split else at // 5 % 2,
+    )
+    with pytest.raises(DataError, match=f"expected {split} records of a class that training has"):
+        finetune(tiny_run, table, "classification", label="kind", out=tmp_path / "run")
+
+
+def test_a_head_without_parameters_is_refused_before_data_is_read():
+    source = recipes.load("simvlm", "tiny").model_copy(
+        update={"head": recipes.Head(transform=False)}
+    )
+    deriving.refuse(source, deriving.Wish("captioning", "freeze"))
+    with pytest.raises(RecipeError, match="method linear trains nothing"):
+        deriving.refuse(source, deriving.Wish("captioning", "linear"))
+
+
+def test_only_a_task_that_a_run_can_learn_is_proposed(tiny_run, runs):
+    with pytest.raises(UserError) as told:
+        refuse_unasked(tiny_run, "caption")
+    assert "finetune" not in told.value.see
+    assert "coca" in told.value.see
+    with pytest.raises(UserError) as told:
+        refuse_unasked(tiny_run, "answer")
+    assert told.value.see == f"sensorium finetune {tiny_run.folder} DATA --task answering"
+    assert deriving.accepts(tiny_run.recipe, "answering")
+    assert not deriving.accepts(runs["full"].recipe, "answering")
 
 
 def test_pictures_are_needed_by_a_model_of_pictures(runs, tmp_path):
@@ -107,8 +176,6 @@ def test_a_used_folder_is_refused(tiny_run, tiles, tmp_path):
 
 
 def test_a_single_stream_needs_both(tiny_run, tiles):
-    from sensorium import recipe as recipes
-
     content = recipes.load("simvlm", "tiny").model_dump(mode="json")
     run = Run(tiny_run.folder, recipes.check(content), tiny_run.info)
     with pytest.raises(RecipeError, match="an encoder of image without blocks"):

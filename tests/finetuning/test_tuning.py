@@ -2,11 +2,13 @@
 to the bit."""
 
 import json
+import math
 import shutil
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from commands import tree
@@ -14,6 +16,7 @@ from conftest import COLOURS, TINY
 from tuned import FAST, table_beside, tuned, weights
 
 from sensorium import checkpoint
+from sensorium.commands_task import table_lines
 from sensorium.errors import RunError, Stopped
 from sensorium.finetuning import deriving, forgetting, inheriting
 from sensorium.finetuning.predicting import answer
@@ -345,3 +348,81 @@ def test_it_stops_where_its_source_went_before_it_was_copied(tiny_run, tiles, tm
             tmp_path / "run", recipes.check(gone), records, pretraining.Silent(), 0.0
         )
     assert not tree(tmp_path / "run")
+
+
+# --- which step is used ---------------------------------------------------------------------------
+
+WILD = ["optimiser.learning_rate=0.5", "optimiser.warmup=0"]  # worse at every step
+
+
+class Told:
+    """A watcher that writes down."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, what, text):
+        self.lines.append(text)
+
+    def progress(self, *_, **__):
+        pass
+
+
+def test_a_head_as_drawn_is_never_chosen(tiny_run, tiles, tmp_path):
+    run = tuned(tiny_run, tiles, tmp_path / "run", budget="4-steps", overrides=WILD)
+    lines = [json.loads(x) for x in (run.folder / "log.jsonl").read_text().splitlines()]
+    losses = {x["step"]: x["classification"] for x in lines if x["split"] == "validation"}
+    assert min(losses, key=losses.get) == 0, "else this asks nothing"
+    assert run.best_step == min((at for at in losses if at), key=losses.get)
+
+
+def test_that_nothing_of_the_tuning_is_used_is_said(tiny_run, tiles, tmp_path):
+    """Every part has the source's weights, and each step makes them worse."""
+    told = Told()
+    run = finetune(
+        tiny_run, tiles, "retrieval", fields={"photo": "image", "title": "text"},
+        out=tmp_path / "run", budget="3-steps", overrides=[*WILD, "choose=loss"], watcher=told,
+    )  # fmt: skip
+    words = "validation chose step 0: nothing of the tuning is used"
+    assert run.best_step == 0
+    assert words in told.lines
+    assert words in run.info["notes"]
+    assert words in table_lines(run)
+    assert sum(words in str(x) for x in resume(run.folder).info["notes"]) == 1
+
+
+# --- what a row of before and after rests on ------------------------------------------------------
+
+
+def test_an_additive_loss_is_resampled_by_record(runs):
+    """The records asked alone give the loss of the whole; each is the cross-entropy of its own."""
+    run = runs["full"]
+    given = forgetting._asked(run)
+    sums = forgetting._by_record(given, run.step, "classification")
+    assert sums[:, 1].tolist() == [1.0] * len(given.records)
+    names = run.reader("label").modality.classes
+    files = [record.fields["photo"].file for record in given.records]
+    for row, told, record in zip(
+        sums, run.predict(files, top=len(names)), given.records, strict=True
+    ):
+        shares = {x["class"]: x["probability"] for x in (told, *told["runners_up"])}
+        assert row[0] == pytest.approx(-math.log(shares[record.fields["colour"]]), abs=1e-4)
+    row = next(r for r in run.info["before_and_after"] if r["metric"] == "classification loss")
+    assert row["after"] == pytest.approx(sums[:, 0].mean())
+    assert row["resampled"] == "record"
+    low, high = row["difference_interval"]
+    assert low < row["difference"] < high
+    contrast = next(r for r in run.info["before_and_after"] if r["metric"] == "contrastive loss")
+    assert contrast["resampled"] == "batch"
+
+
+def test_a_mean_over_nothing_is_no_number(runs, monkeypatch):
+    run = runs["full"]
+    given = forgetting._asked(run)
+    monkeypatch.setattr(forgetting, "truth_of", lambda *_: np.full(len(given.records), -1))
+    monkeypatch.setattr(forgetting, "_by_record", lambda *_: np.zeros((len(given.records), 2)))
+    rows = forgetting._rows(given, {"before": run.step, "after": run.step}, "new")
+    assert rows == [
+        {"which": "new", "reason": "accuracy: no test record counts"},
+        {"which": "new", "reason": "classification loss: no test record counts"},
+    ]
