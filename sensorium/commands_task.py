@@ -89,10 +89,13 @@ def finetune(
 
 
 def finish(run: Run, console: Any) -> None:
-    """Report, before and after, next command."""
-    from sensorium.terminal import rail
+    """Scores with their controls, verdict, before and after, report, next command."""
+    from sensorium.terminal import rail, score_lines, verdict_lines
 
-    page = run.report()
+    page, scores = run.report(), run.scores()
+    for line in (*score_lines(scores, console), *verdict_lines(scores)):
+        console.print(line)
+    console.print()
     for line in table_lines(run):
         console.print(line, markup=False)
     console.print(rail("report", str(page)))
@@ -117,6 +120,8 @@ def try_command(run: Run) -> str:
 
 def table_lines(run: Run) -> list[str]:
     """Before and after of both tasks, one line a metric, losses and shares as numbers."""
+    from sensorium.finetuning.tuning import UNUSED
+
     rows = run.info.get("before_and_after", [])
     mixed = any("tuned" in row for row in rows)
     head = f"{'':<36}{'before':>9}" + (f"{'tuned':>9}" if mixed else "")
@@ -137,6 +142,8 @@ def table_lines(run: Run) -> list[str]:
     records = {row["which"]: row["records"] for row in rows if "records" in row}
     asked = ", ".join(f"{count:,} {which}" for which, count in records.items())
     lines.append(f"test split: {asked} records; before: new heads as drawn; old: the source's task")
+    if run.best_step == 0:
+        lines.append(UNUSED)
     if (seen := run.info.get("seen_by_source")) and seen["records"] != 0:
         from sensorium.finetuning.splitting import overlap_line
 
