@@ -14,6 +14,8 @@ from sensorium import recipe as recipes
 from sensorium.errors import DataError, RecipeError, RunError, UserError
 from sensorium.finetuning import deriving
 from sensorium.finetuning.tuning import finetune, prepared, refuse_unasked
+from sensorium.report.verdict import verdict
+from sensorium.report.words import label
 from sensorium.run import Run
 
 # --- the recipe -----------------------------------------------------------------------------------
@@ -266,3 +268,21 @@ def test_commands_print_what_was_found(runs, tiles):
     assert "000.png" in told.out
     rows = json.loads(sensorium("predict", run, file, "--json").out)
     assert rows[0]["class"] in told.out
+
+
+def test_scores_with_controls_and_the_verdict_come_before_the_table(tiny_run, tiles, tmp_path):
+    told = sensorium(
+        "finetune", tiny_run.folder, tiles, "--task", "answering", "--budget", "3-steps",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert told.code == 0
+    scores, table, after = told.out.partition("difference, 95 %")
+    assert table
+    stored = Run.open(tmp_path / "run").scores()
+    beside = ("majority", "partner_shuffled", "image_alone", "text_alone")
+    assert set(beside) <= stored[0]["controls"].keys()
+    for control in beside:
+        assert label(control)[:20] in scores
+    title = verdict(stored).title
+    assert title in " ".join(scores.split())
+    assert "sensorium answer" in after
