@@ -2,7 +2,7 @@
 
 Symmetric InfoNCE, survey code CS. Radford et al. 2021 (CLIP), section 2.3 and figure 3; bounded
 learned temperature from the same section ("clipped to prevent scaling the logits by more than
-100"). Several positives share one row's target equally (Khosla et al. 2020, equation 2; UniCL, Yang
+100"), the parameter itself after each update, as SLIP and ALBEF do. Several positives share one row's target equally (Khosla et al. 2020, equation 2; UniCL, Yang
 et al. 2022, equation 2): two records that carry the same caption are no negatives of each other.
 
 With a teacher as Li et al. 2021 (ALBEF, arXiv 2107.07651), section 3.2, equations 1, 2 and 6:
@@ -97,6 +97,25 @@ def similarities(asked: torch.Tensor, keys: torch.Tensor, scale: torch.Tensor) -
     return scale * (asked.to(wide) @ keys.to(wide).T)
 
 
+def bounded(log_scale: torch.Tensor, smallest: float, largest: float) -> torch.Tensor:
+    """1 / temperature within its bounds, float like `log_scale`.
+
+    Out of bounds too, the gradient is that of exp: a plain clamp has none there, so that what once
+    overshot (the float next to ln 100 is enough) would never come back.
+    """
+    value = log_scale.detach().exp().clamp(smallest, largest)
+    return value * (log_scale - log_scale.detach()).exp()  # exp(0) is exactly 1
+
+
+@torch.no_grad()
+def keep_within(log_scale: torch.Tensor, smallest: float, largest: float) -> None:
+    """Puts the parameter itself back within its bounds, in place; for after an update.
+
+    Else it could run far out where the loss asks for ever more, and be long in coming back.
+    """
+    log_scale.clamp_(math.log(smallest) if smallest > 0 else None, math.log(largest))
+
+
 def info_nce(
     left: torch.Tensor,
     right: torch.Tensor,
@@ -186,8 +205,6 @@ class Objective(nn.Module):
     """
 
     additive = False  # a half batch offers half the negatives
-    # The published bound is on exp(log_scale); the parameter itself stays free, so that the
-    # gradient at the bound still points back inside.
 
     def __init__(self, spec: Spec, given: Given) -> None:
         super().__init__()
@@ -218,7 +235,7 @@ class Objective(nn.Module):
     @property
     def scale(self) -> torch.Tensor:
         """1 / temperature, bounded; float [1]."""
-        return self.log_scale.exp().clamp(self.spec.smallest_scale, self.spec.largest_scale)
+        return bounded(self.log_scale, self.spec.smallest_scale, self.spec.largest_scale)
 
     def needs(self) -> dict[str, Read]:
         """The two vectors, each from its own encoder: nothing is fused before it is compared."""
@@ -284,11 +301,13 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after(self, got: dict[str, torch.Tensor], batch: Batch) -> None:
-        """The oldest in the queue make room for the teacher's vectors of this batch.
+        """The temperature goes back within its bounds; the oldest in the queue make room for the
+        teacher's vectors of this batch.
 
         A record that lacks a side is written too, as a place that is not filled: how much is
         written must not depend on data.
         """
+        keep_within(self.log_scale, self.spec.smallest_scale, self.spec.largest_scale)
         if not self.spec.queue:
             return
         new = {

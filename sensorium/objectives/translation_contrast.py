@@ -18,7 +18,7 @@ from torch import nn
 
 from sensorium.errors import RecipeError
 from sensorium.nodes import Encode, Given, Read
-from sensorium.objectives.contrastive import contrast
+from sensorium.objectives.contrastive import bounded, contrast, keep_within
 from sensorium.step import Loss
 from sensorium.tokens import Batch
 
@@ -63,7 +63,7 @@ class Objective(nn.Module):
     @property
     def scale(self) -> torch.Tensor:
         """1 / temperature, bounded; float [1]."""
-        return self.log_scale.exp().clamp(max=self.spec.largest_scale)
+        return bounded(self.log_scale, 0.0, self.spec.largest_scale)
 
     def needs(self) -> dict[str, Read]:
         """The vectors of both texts, by the same encoder."""
@@ -91,3 +91,7 @@ class Objective(nn.Module):
             },
             chance=candidates.clamp(min=1).log(),
         )
+
+    def after(self, got: dict[str, torch.Tensor], batch: Batch) -> None:
+        """The temperature goes back within its bounds."""
+        keep_within(self.log_scale, 0.0, self.spec.largest_scale)

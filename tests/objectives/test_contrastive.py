@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sensorium.errors import RecipeError
 from sensorium.nodes import Given
-from sensorium.objectives.contrastive import Objective, Spec, info_nce
+from sensorium.objectives.contrastive import Objective, Spec, bounded, info_nce
 from sensorium.records import Source
 from sensorium.tokens import Batch
 from sensorium.views import View
@@ -400,3 +400,65 @@ def test_the_scale_is_bounded_below_too():
     with torch.no_grad():
         made.log_scale.fill_(-5.0)
     assert made.scale.item() == 2.0
+
+
+def test_within_its_bounds_the_scale_is_exp_and_so_is_its_gradient():
+    for at in (-1.0, 0.0, 2.6592, 4.6):
+        mine, theirs = (torch.tensor([at], requires_grad=True) for _ in range(2))
+        (bounded(mine, 0.0, 100.0) * 0.37).sum().backward()
+        (theirs.exp() * 0.37).sum().backward()
+        assert torch.equal(bounded(mine, 0.0, 100.0), theirs.exp())
+        assert torch.equal(mine.grad, theirs.grad)
+
+
+def pairs(fit: bool):
+    """Vectors that find their own, or that find only others': the one asks for a larger scale."""
+    own = torch.eye(4)
+    return {"left": own, "right": own if fit else own.roll(1, 0)}
+
+
+def steps(made, got, batch, number, rate=0.1):
+    """Descent by Adam, committed after each update; the parameter's exp and the scale, a step."""
+    optimiser = torch.optim.Adam(made.parameters(), lr=rate)
+    for _ in range(number):
+        optimiser.zero_grad()
+        made.score(got, batch).mean.backward()
+        optimiser.step()
+        made.after(got, batch)
+        yield made.log_scale.exp().item(), made.scale.item()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "start", "fit"),
+    [
+        ({"largest_scale": 5.0}, 6.0, False),
+        ({"smallest_scale": 2.0, "largest_scale": 5.0}, 1.5, True),
+    ],
+)
+def test_a_scale_that_overshot_comes_back_when_the_data_ask_for_it(bounds, start, fit):
+    """With and without what `after` does: a run may begin from a parameter that is out."""
+    made = objective(**bounds)
+    with torch.no_grad():
+        made.log_scale.fill_(math.log(start))
+    made.score(pairs(fit), told(0, 4)).mean.backward()
+    toward = made.log_scale.grad.item()
+    assert toward < 0 if fit else toward > 0
+    *_, (_, last) = steps(made, pairs(fit), told(0, 4), 3)
+    assert 2.1 < last < 4.9
+
+
+def test_the_parameter_stays_within_its_bounds_after_each_step_and_turns_at_once():
+    made = objective(temperature=0.5, smallest_scale=1.5, largest_scale=5.0)
+    for fit, bound in ((True, 5.0), (False, 1.5), (True, 5.0)):
+        for inside, scale in steps(made, pairs(fit), told(0, 4), 60):
+            assert 1.5 * (1 - 1e-6) <= inside <= 5.0 * (1 + 1e-6)
+            assert 1.5 <= scale <= 5.0
+        assert scale == pytest.approx(bound, rel=1e-6)
+
+
+def test_without_a_queue_the_temperature_alone_is_kept():
+    made = objective()
+    before = made.log_scale.detach().clone()
+    made.after(pairs(True), told(0, 4))
+    assert torch.equal(made.log_scale, before)
+    assert set(made.state_dict()) == {"log_scale"}

@@ -110,6 +110,12 @@ def test_the_temperature_is_its_own_and_bounded():
     with torch.no_grad():
         made.log_scale.fill_(20.0)
     assert made.scale.item() == 100.0
+    other_way = {"text": torch.eye(4), "translation": torch.eye(4).roll(1, 0)}
+    made.log_scale.grad = None
+    made.score(other_way, batch(4)).mean.backward()
+    assert made.log_scale.grad.item() > 0  # out of bounds, and still asked to come back
+    made.after(other_way, batch(4))
+    assert made.log_scale.item() == pytest.approx(math.log(100))
 
 
 def test_a_translation_must_be_declared():
