@@ -2,8 +2,9 @@
 
 Symmetric InfoNCE, survey code CS. Radford et al. 2021 (CLIP), section 2.3 and figure 3; bounded
 learned temperature from the same section ("clipped to prevent scaling the logits by more than
-100"), the parameter itself after each update, as SLIP and ALBEF do. Several positives share one row's target equally (Khosla et al. 2020, equation 2; UniCL, Yang
-et al. 2022, equation 2): two records that carry the same caption are no negatives of each other.
+100"), the parameter itself after each update, as SLIP and ALBEF do. Several positives share one
+row's target equally (Khosla et al. 2020, equation 2; UniCL, Yang et al. 2022, equation 2): two
+records that carry the same caption are no negatives of each other.
 
 With a teacher as Li et al. 2021 (ALBEF, arXiv 2107.07651), section 3.2, equations 1, 2 and 6:
 what is asked is the student's, what answers is the teacher's vectors of this batch and, in a queue,
@@ -152,11 +153,13 @@ def contents(batch: Batch, views: Sequence[View]) -> torch.Tensor:
     return torch.stack([record, *(record if same is None else same for same in told)], dim=1)
 
 
-def alike(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+def alike(mine: torch.Tensor, theirs: torch.Tensor, across: bool = False) -> torch.Tensor:
     """Which are the same record, or carry the same content in a view.
 
     Args:
         mine: int64 [n, k]. theirs: int64 [m, k]; both as `contents` gives.
+        across: the first two views are of one modality, so that what one record carries in the
+            first may be what another carries in the second, e.g. a text and another's translation.
 
     Returns:
         bool [n, m].
@@ -164,6 +167,9 @@ def alike(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     same = mine[:, None, 0] == theirs[None, :, 0]
     for at in range(1, mine.shape[1]):
         same = same | (mine[:, None, at] == theirs[None, :, at])
+    if across:
+        same = same | (mine[:, None, 1] == theirs[None, :, 2])
+        same = same | (mine[:, None, 2] == theirs[None, :, 1])
     return same
 
 
@@ -186,7 +192,8 @@ def contrast(
     """
     valid, about = batch.there(views[0]) & batch.there(views[1]), contents(batch, views)
     everyone = ranks.gather(valid)
-    positive = alike(about, ranks.gather(about))
+    across = views[0].modality == views[1].modality
+    positive = alike(about, ranks.gather(about), across)
     if ranks.size() == 1:  # one product serves both ways
         return *info_nce(left, right, scale, positive, valid), everyone.sum()
     there = similarities(left, ranks.gather(right), scale)

@@ -77,7 +77,8 @@ class Objective(nn.Module):
     def score(self, got: dict[str, torch.Tensor], batch: Batch) -> Loss:
         """The mean of both directions; `chance` is ln(candidates): nothing learned yet.
 
-        Two records with an equal text, or an equal translation, are no negatives of each other.
+        Two records with an equal text, or an equal translation, are no negatives of each other;
+        nor are they where the text of the one is the translation of the other.
         """
         there, back, candidates = contrast(
             got["text"], got["translation"], self.scale, batch, self.views

@@ -92,6 +92,20 @@ def test_equal_translations_are_positives():
     assert loss.chance.item() == pytest.approx(math.log(3), rel=1e-5)
 
 
+def test_a_text_that_is_anothers_translation_is_no_negative_by_hand():
+    """Text 2 is translation 0: in rows 0 and 2, both ways, two share the target."""
+    made, got = Objective(Spec(temperature=0.5), GIVEN), texts(3, 6)
+    loss = made.score(got, batch(3, translations=[12, 51, 52]))
+    logits = 2 * got["text"] @ got["translation"].T
+    total = 0.0
+    for rows in (logits.tolist(), logits.T.tolist()):
+        for row, right in zip(rows, ((0, 2), (1,), (0, 2)), strict=True):
+            norm = math.log(sum(map(math.exp, row)))
+            total += sum(norm - row[at] for at in right) / len(right) / 2
+    assert loss.sum.item() == pytest.approx(total, rel=1e-5)
+    assert loss.chance.item() == pytest.approx(math.log(3))
+
+
 def test_nothing_translated_is_a_finite_zero_with_a_graph():
     got = {name: x.requires_grad_() for name, x in texts(3, 4).items()}
     loss = Objective(Spec(), GIVEN).score(got, batch(3, [False] * 3))
