@@ -28,6 +28,7 @@ MASKED = {"use": "masked_tokens", "edits": [HIDE]}
 SOFT = MASKED | {"soft": 0.4}
 PICTURES = {"use": "image_self_supervision", "hidden": 16, "out": 8}
 TRANSLATION = {"use": "translation_contrast"}
+TOLD = {"use": "classification"}
 
 
 def step(*objectives, seed=0, teacher=False):
@@ -54,6 +55,8 @@ def step(*objectives, seed=0, teacher=False):
     }
     if {"matching", "masked_tokens"} & {x["use"] for x in objectives}:
         content["fusion"] = {"use": "cross_attention", "depth": 1, "heads": 2}
+    if "classification" in {x["use"] for x in objectives}:
+        content["targets"] = {"label": {"use": "label"}}
     if teacher:
         content["teacher"] = {"momentum": 0.9}
     made = building.build(check(content))
@@ -89,6 +92,7 @@ def batch(first=0, n=N, seed=0):
         | {("text", x): texts() for x in (0, 1)},
         present={"image": at % 7 != 2, "text": at % 5 != 4, "text#1": at % 4 != 1},
         identity={"image": at, "text": 100 + at % 6, "text#1": 200 + at},
+        targets={"label": torch.where(at % 3 == 1, -1, at % 2)},
         draw=at * 1001 + 7,
     )
 
@@ -108,6 +112,7 @@ def part(whole, rows):
         tokens={at: of(tokens) for at, tokens in whole.tokens.items()},
         present={name: x[rows] for name, x in whole.present.items()},
         identity={name: x[rows] for name, x in whole.identity.items()},
+        targets={name: x[rows] for name, x in whole.targets.items()},
         draw=whole.draw[rows],
     )
 
@@ -173,6 +178,7 @@ def close(a, b, within=1e-5):
         ([CONTRAST, PICTURES], False, 5e-5),
         ([CONTRAST, TRANSLATION], False, 1e-5),
         ([TAUGHT, GIVEN, SOFT], True, 1e-5),
+        ([TOLD], False, 1e-5),
     ],
     ids=lambda x: "+".join(o["use"] for o in x) if isinstance(x, list) else str(x),
 )

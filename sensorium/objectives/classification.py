@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional as F
 
+from sensorium import ranks
 from sensorium.errors import RecipeError, nearest
 from sensorium.nodes import Encode, Given, Read
 from sensorium.step import Loss
@@ -116,6 +117,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after(self, got: dict[str, torch.Tensor], batch: Batch) -> None:
-        """Counts the classes of this step."""
-        rows = self._counts(batch)
-        self.seen.index_add_(0, batch.targets[self.spec.target].clamp(min=0), rows.to(self.seen))
+        """Counts the classes of this step, of all processes' records."""
+        rows, labels = self._counts(batch), batch.targets[self.spec.target].clamp(min=0)
+        told = torch.zeros_like(self.seen).index_add_(0, labels, rows.to(self.seen))
+        self.seen.add_(ranks.sum(told))
