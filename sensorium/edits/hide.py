@@ -1,10 +1,12 @@
 """Hides some of the words, so that a model can be asked for them.
 
-BERT's corruption (Devlin et al. 2019, section 3.1, arXiv 1810.04805; google-research/bert,
-create_pretraining_data.py): each token is drawn with probability `rate`; of the drawn ones a share
-`replace` becomes the entry [MASK], a share `swap` a random word, the rest stays as it is. All of
-them are to be predicted. With `whole_word` the pieces of a word are drawn together, and each piece
-still has its own fate, as there.
+BERT's corruption (Devlin et al. 2019, section 3.1, arXiv 1810.04805): each token is drawn with
+probability `rate`; of the drawn ones a share `replace` becomes the entry [MASK], a share `swap` a
+random word, the rest stays as it is. All of them are to be predicted. With `whole_word` the pieces
+of a word are drawn together, and each piece still has its own fate, as in google-research/bert,
+create_pretraining_data.py. Difference to that code: it hides exactly max(1, round(0.15 n)) of a
+text of n tokens, its special ones counted, and no more than a fixed number; here each is drawn on
+its own, so that the number varies, and nothing but `least` bounds it.
 
 What was drawn of a record depends on its own generator and its own tokens: neither on padding nor
 on the records beside it.

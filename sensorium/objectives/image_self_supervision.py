@@ -111,7 +111,7 @@ def nt_xent(
     candidates = torch.cat([everyone, everyone])
 
     def side(asks: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        # A view is no candidate of itself. A finite number: a sole record has other candidates.
+        # A view is no candidate of itself. No row is empty: its other view remains.
         mine = similarities(asks, own, scale).masked_fill(itself, -torch.inf)
         logits = torch.cat([similarities(asks, others, scale), mine], dim=1)
         return one_way(logits, positive, valid, candidates)
