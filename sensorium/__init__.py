@@ -24,7 +24,7 @@ __all__ = ["Run", "UserError", "__version__", "finetune", "open_run", "pretrain"
 
 _HOMES = {
     "UserError": "errors",
-    "finetune": "finetuning",
+    "finetune": "finetuning.tuning",
     "pretrain": "pretraining",
     "resume": "pretraining",
     "read": "reading",

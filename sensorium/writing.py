@@ -19,7 +19,8 @@ import torch
 from sensorium import generate
 from sensorium.answers import Answers, likelihoods
 from sensorium.caching import Cache
-from sensorium.errors import RunError, UserError
+from sensorium.errors import RunError, UserError, command
+from sensorium.finetuning import deriving
 from sensorium.loading import gather
 from sensorium.model import State
 from sensorium.nodes import Fuse, Read
@@ -141,12 +142,15 @@ def needs_words(run: Run) -> Read:
     """
     read = writes(run.step)
     if read is None:
+        can = deriving.accepts(run.recipe, "captioning")
         raise RunError(
             file=run.folder,
             field="objectives",
             expected="one that predicts next words, e.g. generation, over a fusion that decodes",
             found=", ".join(x["use"] for x in run.recipe.objectives),
-            see=f"sensorium finetune {run.folder} DATA --task captioning",
+            see=command("finetune", run.folder, "DATA", "--task", "captioning")
+            if can
+            else command("pretrain", "DATA", "--recipe", "coca"),
         )
     return read
 
