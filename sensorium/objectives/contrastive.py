@@ -261,8 +261,12 @@ class Objective(nn.Module):
         return self._valid(batch).sum()
 
     def score(self, got: dict[str, torch.Tensor], batch: Batch) -> Loss:
-        """The mean of both directions; `chance` is ln(candidates): nothing learned yet."""
-        if self.taught:
+        """The mean of both directions; `chance` is ln(candidates): nothing learned yet.
+
+        Queue and teacher belong to training. In evaluation a batch is asked plainly: a queue that
+        fills and a teacher that moves would make one step's loss no match for another's.
+        """
+        if self.taught and self.training:
             there, back, candidates = self._taught(got, batch)
         else:
             there, back, candidates = contrast(

@@ -132,7 +132,7 @@ class Objective(nn.Module):
         """
         truth, logits = self._truth(batch), got["logits"]
         expect("logits", logits, (len(truth), self.entries))
-        if "soft" in got:
+        if "soft" in got and self.training:  # in evaluation the truth alone is asked for
             total = softened(logits, truth, got["soft"], self.share(batch))
         else:
             total = F.cross_entropy(logits.float(), truth, reduction="sum")

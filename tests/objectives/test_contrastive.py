@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from small_step import batch as world
+from small_step import small
 from torch.nn import functional as F
 
 from sensorium.errors import RecipeError
@@ -462,3 +464,19 @@ def test_without_a_queue_the_temperature_alone_is_kept():
     made.after(pairs(True), told(0, 4))
     assert torch.equal(made.log_scale, before)
     assert set(made.state_dict()) == {"log_scale"}
+
+
+def test_evaluation_asks_plainly_whatever_the_queue_holds():
+    """Validation chooses by this loss: it must not move where the weights do not."""
+    step = small({"use": "contrastive", "queue": 16, "soft": 0.4}).train()
+    told = []
+    for at in range(3):
+        step.eval()
+        with torch.no_grad():
+            told.append(step(world(range(6), step)).losses["0"])
+        step.train()
+        made = world(range(6 * at, 6 * at + 6), step)
+        step.commit(step(made), made)
+    assert len({loss.sum.item() for loss in told}) == 1
+    assert told[0].chance.item() == pytest.approx(math.log(6))
+    assert step(world(range(6), step)).losses["0"].chance.item() > math.log(6)  # in training
