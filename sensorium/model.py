@@ -24,8 +24,9 @@ class State:
     """What an encoder knows of each token.
 
     tokens: float [b, t, d]; real: bool [b, t]; order: int64 [b, t]; position: int64
-    [b or 1, t, axes]; pooled: float [b, d], one vector a record, or None before encoding; prior:
-    float [b, p], unit length, a vector that nothing trains and that is kept beside what is learned.
+    [b or 1, t, axes]; pooled: float [b, width], one vector a record, as wide as its encoder says
+    (mostly d), or None before encoding; prior: float [b, p], unit length, a vector that nothing
+    trains and that is kept beside what is learned.
     """
 
     tokens: torch.Tensor
@@ -40,7 +41,7 @@ class State:
         expect("state tokens", self.tokens, (b, t, None))
         expect("state order", self.order, (b, t), torch.int64)
         if self.pooled is not None:
-            expect("state pooled", self.pooled, (b, self.tokens.shape[2]))
+            expect("state pooled", self.pooled, (b, None))
 
 
 class Vocabulary(nn.Module):

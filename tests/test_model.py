@@ -51,7 +51,6 @@ def unit(rows):
         ("order", torch.zeros(3, 1, dtype=torch.int64)),
         ("order", torch.zeros(3, 2, dtype=torch.int32)),
         ("order", torch.zeros(3, 2)),
-        ("pooled", torch.zeros(3, 5)),  # another width than the tokens
         ("pooled", torch.zeros(2, 4)),
         ("pooled", torch.zeros(3, 1, 4)),
     ],

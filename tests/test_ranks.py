@@ -95,7 +95,8 @@ def broken():
 
 
 def test_a_process_that_fails_ends_the_others_at_once():
-    with pytest.raises(AssertionError, match="ValueError: told"):
+    # Told is who fails first: the process itself, or the other that finds it gone.
+    with pytest.raises(AssertionError, match="ValueError: told|process 0 of 2"):
         together(broken, seconds=60)
 
 
