@@ -96,7 +96,7 @@ def broken():
 
 def test_a_process_that_fails_ends_the_others_at_once():
     # Told is who fails first: the process itself, or the other that finds it gone.
-    with pytest.raises(AssertionError, match="ValueError: told|process 0 of 2"):
+    with pytest.raises(AssertionError, match=r"ValueError: told|process 0 of 2"):
         together(broken, seconds=60)
 
 
