@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.machine import write_result
 from sensorium import controls, draws, optimiser, reading
 from sensorium.building import build
-from sensorium.evaluation import embed, pairs
+from sensorium.embedding import embed
+from sensorium.evaluation import pairs
 from sensorium.loading import Batches
 from sensorium.prepare import Column, Reader, column
 from sensorium.pretraining import pretrain

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorium import controls, draws, files, scoring, zero_shot
 from sensorium.comparing import refuse_blind
-from sensorium.embedding import embed as embed
+from sensorium.embedding import embed
 from sensorium.errors import RunError
 from sensorium.prepare import Column
 from sensorium.recipe import Recipe

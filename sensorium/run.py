@@ -305,7 +305,7 @@ class Run:
 
     def embed(self, modality: str, column: Column) -> np.ndarray:
         """Vectors of all items of a prepared column, float32 [items, e], unit length."""
-        from sensorium.evaluation import embed
+        from sensorium.embedding import embed
 
         return embed(self.step, self.recipe, self.reader(modality), column, self.device)
 

@@ -8,8 +8,9 @@ import torch
 
 from sensorium import draws
 from sensorium.building import augmented, compared
+from sensorium.embedding import embed
 from sensorium.errors import DataError, RecipeError
-from sensorium.evaluation import embed, pairs
+from sensorium.evaluation import pairs
 from sensorium.loading import gather
 from sensorium.prepare import Column
 from sensorium.recipe import Recipe

@@ -45,7 +45,7 @@ def test_canonical_directions_are_singular_vectors():
 
 def test_the_start_already_finds_partners():
     """Before any step, right pairs lie closer than wrong ones."""
-    from sensorium.evaluation import embed
+    from sensorium.embedding import embed
     from sensorium.prepare import Reader  # noqa: F401  (embed asks a reader for its name only)
 
     class Named:

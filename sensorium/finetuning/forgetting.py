@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from sensorium import files
 from sensorium.asking import Asked
 from sensorium.building import compared
+from sensorium.embedding import embed
 from sensorium.errors import UserError
-from sensorium.evaluation import embed, pairs
+from sensorium.evaluation import pairs
 from sensorium.finetuning import inheriting
 from sensorium.scoring import truth_of
 from sensorium.step import Forward, Step, views
