@@ -186,8 +186,11 @@ def copy_blip_text(
     return text, fusion, copied(pairs)
 
 
-def copy_lxmert_cross(theirs: nn.ModuleList, config) -> tuple[cross_attention.Fusion, Pairs]:
-    """Ours with the weights of the `LxmertXLayer`s of a transformers `LxmertEncoder`."""
+def copy_lxmert_cross(
+    theirs: nn.ModuleList, config, pooler: nn.Module | None = None
+) -> tuple[cross_attention.Fusion, Pairs]:
+    """Ours with the weights of the `LxmertXLayer`s of a transformers `LxmertEncoder`, and of the
+    model's pooler where it is given."""
     fusion = cross_attention.Fusion(
         cross_attention.Spec(
             depth=len(theirs),
@@ -198,10 +201,11 @@ def copy_lxmert_cross(theirs: nn.ModuleList, config) -> tuple[cross_attention.Fu
             norm="post",
             eps=1e-12,
             final_norm=False,
+            pool="first" if pooler is None else "pooler",
         ),
         {"image": config.hidden_size, "text": config.hidden_size},
     )
-    pairs: Pairs = []
+    pairs: Pairs = [] if pooler is None else linear(fusion.pooler.linear, pooler.dense)
     for crossing, ours, layer in zip(fusion.crossings, fusion.layers, theirs, strict=True):
         shared = layer.visual_attention
         pairs += [
