@@ -2,9 +2,10 @@
 
     python forked_trainer.py DATA WORK KILLS SEED [SETTING=VALUE ...]
 
-SETTING is `recipe`, `budget` or `workers`. Prints one JSON object per finished run: {"kills": n,
-"state": SHA-256 of weights and optimiser, "order": ..., "scores": ...}; the first is the
-uninterrupted run. Run by test_resume.py.
+SETTING is `recipe`, `budget`, `workers`, or `task` and `method`: then a run of the recipe is the
+source, trained once and not killed, and what is killed is its fine-tuning. Prints one JSON object
+per finished run: {"kills": n, "state": SHA-256 of weights and optimiser, "order": ...}; the first
+is the uninterrupted run. Run by test_resume.py.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a fork must not inherit a pool of threads
@@ -23,10 +25,11 @@ import torch
 torch.set_num_threads(1)
 
 from conftest import TINY  # noqa: E402
-from recipe_data import data_for  # noqa: E402
+from recipe_data import classes_for, data_for  # noqa: E402
 from small_recipe import combined, shrunk  # noqa: E402
 
 from sensorium import checkpoint, training  # noqa: E402
+from sensorium.finetuning.tuning import finetune  # noqa: E402
 from sensorium.pretraining import pretrain, resume  # noqa: E402
 from sensorium.recipe import Recipe, load  # noqa: E402
 from sensorium.run import Run  # noqa: E402
@@ -42,6 +45,7 @@ CHANGES = {
 # Every step is saved, so that most resumes begin in the midst of training: what a checkpoint leaves
 # out, e.g. a queue, then shows. By itself so short a run saves where validation improves, no more.
 training.SAVE_EVERY = 0.0
+SOURCE = "source"  # the run that is tuned
 PER_RUN = 6  # kills of one run before it may finish
 
 
@@ -59,6 +63,13 @@ def work(data: Path, out: Path, options: dict[str, str]) -> None:
     """Begins the run, or goes on with it; what a user would type after a crash."""
     if (out / "run.json").exists():
         resume(out)
+    elif "task" in options and out.name != SOURCE:
+        labelled = options["task"] == "classification"
+        finetune(
+            out.parent / SOURCE, classes_for(data, out.parent / "data") if labelled else data,
+            options["task"], options["method"], out=out, budget=options["budget"],
+            label="form" if labelled else None, interpolate=0.5, overrides=[BATCH],
+        )  # fmt: skip
     else:
         recipe, workers = recipe_of(options), int(options.get("workers", 0))
         fields = {name: name for name in (*recipe.modalities, *recipe.targets)}
@@ -74,6 +85,8 @@ def forked(data: Path, out: Path, options: dict[str, str]) -> int:
     try:
         work(data, out, options)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -110,6 +123,7 @@ def told(out: Path) -> dict:
         "best_step": run.info["best_step"],
         "log": [json.loads(x) for x in (out / "log.jsonl").read_text().splitlines()],
         "scores": json.loads((out / "evaluation" / "test.json").read_text()),
+        "before_and_after": run.info.get("before_and_after"),
     }
 
 
@@ -120,11 +134,11 @@ def main() -> None:
     data = data_for(recipe_of(options), data, place / "data")
     rng = random.Random(seed)
     # The first fork loads what is loaded late; the second is as long as those that are killed.
-    for name in ("whole", "warm"):
+    for name in (*([SOURCE] if "task" in options else []), "whole", "warm"):
         start = time.monotonic()
         _, status = os.waitpid(forked(data, place / name, options), 0)
         length = time.monotonic() - start
-        assert status == 0, f"the uninterrupted run failed with {status}"
+        assert status == 0, f"the uninterrupted run {name} failed with {status}"
     print(json.dumps({"kills": 0, **told(place / "whole")}), flush=True)
     number = total = 0
     while total < kills:

@@ -42,3 +42,15 @@ def data_for(recipe: Recipe, pairs: Path, place: Path) -> Path:
             labels = [words[-1]] * len(recipe.targets)  # the form: circle, square ...
             rows.writerow([f"pictures/{text.stem}.png", " ".join(words), *there, *labels])
     return place / "pairs.csv"
+
+
+def classes_for(pairs: Path, place: Path) -> Path:
+    """A table of the same pictures with the form that each text names, `form`; written once."""
+    folder = place / "forms"
+    if not folder.exists():
+        shutil.copytree(pairs, place / "forms.tmp", ignore=shutil.ignore_patterns("*.txt"))
+        rows = [f"{x.stem}.png,{x.read_text('utf-8').split()[-1]}" for x in pairs.glob("*.txt")]
+        lines = ["image,form", *sorted(rows)]
+        (place / "forms.tmp" / "forms.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        (place / "forms.tmp").rename(folder)
+    return folder / "forms.csv"

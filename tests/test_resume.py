@@ -42,6 +42,7 @@ def assert_bits(finished):
         assert other["order"] == whole["order"], "another order of samples"
         assert other["log"] == whole["log"]
         assert other["scores"] == whole["scores"]
+        assert other["before_and_after"] == whole["before_and_after"]
 
 
 def test_bits_after_kills_at_random_instants(tiny_data, tmp_path):
@@ -84,6 +85,22 @@ def test_bits_after_many_kills(name, tiny_data, tmp_path, request):
     assert_bits(finished)
     runs = len(finished) - 1
     tell_kills(name, {"steps": steps, "kills": kills, "runs_killed_and_resumed": runs})
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "task", "method"),
+    [("clip", "classification", "lora"), ("coca", "captioning", "full")],
+)
+def test_bits_of_tuned_runs_after_many_kills(name, task, method, tiny_data, tmp_path):
+    """Killed while it copies its source, reads, trains, scores and asks before and after."""
+    options = (f"recipe={name}", "budget=12-steps", f"task={task}", f"method={method}")
+    finished = killed_runs(tiny_data, tmp_path, 24, 1, *options)
+    assert sum(run["kills"] for run in finished) == 24
+    assert_bits(finished)
+    facts = {"steps": 12, "kills": 24, "runs_killed_and_resumed": len(finished) - 1}
+    tell_kills(f"{name}, {task} by {method}", facts)
 
 
 def tell_kills(name, facts):
