@@ -142,6 +142,7 @@ def pretrain(
         refuse_used(out)
     needed = (*chosen.modalities, *chosen.targets)
     records = reading.read(data, fields_of(fields), train=needed)
+    reading.refuse_missing(chosen, records)
     from sensorium.pretraining import pretrain as train
     from sensorium.terminal import Teller
 
@@ -350,27 +351,37 @@ def recipes(json: Json = False) -> None:
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A recipe's name or YAML file, or a run's folder.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
-    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "published",
+    size: Annotated[
+        str | None, typer.Option(help="tiny, small or published (the default).")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="What a step computes.")] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Counts by part.")] = False,
     json: Json = False,
     shelf: Shelf = None,
 ) -> None:
-    """A recipe, what a step of it computes, and how many parameters it has."""
+    """A recipe or a run, what a step of it computes, and how many parameters it has."""
     add_shelves(shelf)
+    from sensorium import summary
+
+    run = summary.opened(name, size, overrides)
     from sensorium import recipe as recipes_
 
-    chosen = recipes_.load(recipe, size, overrides)
+    chosen = run.recipe if run else recipes_.load(name, size or "published", overrides)
     facts: dict[str, Any] = {"recipe": chosen.model_dump(mode="json"), "hash": chosen.hash}
+    if run:
+        facts = summary.summary(run)
     if plan or parameters:
         import torch
 
         from sensorium import building
 
+        fitted = run.modalities if run else None
         with torch.device("meta"):
-            step = building.build(chosen)
+            step = building.build(chosen, fitted)
         if plan:
             facts["plan"] = building.plan_lines(step)
         if parameters:
@@ -379,7 +390,10 @@ def show(
         print_json(facts)
         return
     console, _ = consoles()
-    if not (plan or parameters):
+    if run and not (plan or parameters):
+        for line in summary.summary_lines(facts):
+            console.print(line)
+    elif not (plan or parameters):
         console.print(recipes_.to_yaml(chosen), markup=False, end="")
     for line in facts.get("plan", []):
         console.print(line, markup=False)

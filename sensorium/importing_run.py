@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sensorium import checkpoint, files
+from sensorium import checkpoint, files, integrity
 from sensorium.formats._kept import TOKENIZER, Whole, verified
 from sensorium.run import Run, refuse_used
 
@@ -49,5 +49,5 @@ def write(made: Whole, out: str | Path) -> Run:
             place.mkdir(parents=True)
             files.write_bytes(place / TOKENIZER, verified(made.folder, TOKENIZER))
         checkpoint.save(out / "checkpoints", 0, {"model": step.state_dict()}, run.recipe.hash)
-        run.note(fitted=True, best_step=0)
+        run.note(fitted=True, best_step=0, sha256=integrity.hashes(out, "modalities"))
     return run

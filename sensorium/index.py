@@ -25,6 +25,7 @@ import sensorium
 from sensorium import files, reading, shelf, store
 from sensorium.comparing import refuse_blind
 from sensorium.errors import DataError, RunError, clip
+from sensorium.integrity import read_json
 from sensorium.records import Blob, Record, Records, Rejected, Source, Value
 from sensorium.store import Index, Pool
 
@@ -168,8 +169,8 @@ def _gallery(run: Run, data: str | Path, fields: dict[str, str] | None) -> tuple
     )
     # `--where split=test` shows what the model never saw; only the run itself knows.
     splits: dict[str, str] = {}
-    if own and (run.folder / "splits.json").exists():
-        splits = json.loads((run.folder / "splits.json").read_text())
+    if own:
+        splits = read_json(run.folder / "splits.json", "record keys with their splits")
     kept: dict[str, Record] = {}
     for record in records:
         if record.key in kept:

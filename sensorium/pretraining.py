@@ -19,6 +19,7 @@ from sensorium import (
     devices,
     draws,
     files,
+    integrity,
     optimiser,
     reading,
     taking,
@@ -27,14 +28,15 @@ from sensorium import (
 )
 from sensorium.budgeting import EVALUATIONS, calibrate, within
 from sensorium.building import augmented, build
-from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command, nearest
+from sensorium.errors import DataError, RecipeError, RunError, Stopped, UserError, command
 from sensorium.finetuning import forgetting, inheriting, splitting
 from sensorium.finetuning.tuning import UNUSED
+from sensorium.integrity import read_json
 from sensorium.loading import Batches
 from sensorium.prepare import Column, column
 from sensorium.recipe import Recipe, load, member, members
 from sensorium.records import Records
-from sensorium.run import Run, read_json, refuse_used
+from sensorium.run import Run, refuse_used
 from sensorium.starting import start
 from sensorium.step import Step, views
 from sensorium.tokens import Batch
@@ -111,7 +113,7 @@ def pretrain(
     refuse_used(out)
     needed = (*recipe.modalities, *recipe.targets)
     records = data if isinstance(data, Records) else reading.read(data, fields, train=needed)
-    _refuse_missing(recipe, records)
+    reading.refuse_missing(recipe, records)
     recipe = taking.taken(recipe, asked, lambda line: watcher.say("import", line))
     for kind, path, options in members(recipe):
         member(kind, path, options)  # a wrong value is told before towers and data are read
@@ -235,7 +237,7 @@ def _train(
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
-        run.note(fitted=True)
+        run.note(fitted=True, sha256=integrity.hashes(run.folder, "modalities", "source"))
     columns = _columns(run, records, watcher, stopping)
     own = _fit(run, records, columns, "", began, watcher, stopping)
     if run.recipe.tune is not None:
@@ -412,24 +414,6 @@ def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
                 see=f"{error.see or 'sensorium cache fetch, where there is a network'}; "
                 "or --recipe clip, which needs no tower",
             ) from None
-
-
-def _refuse_missing(recipe: Recipe, records: Records) -> None:
-    """Each modality and target has its field, and so has each variant that names one."""
-    for name in (*recipe.modalities, *recipe.targets):
-        records.field_of(name)
-    held = list(dict.fromkeys(field for record in records for field in record.fields))
-    for modality, variants in recipe.variants.items():
-        for at, variant in enumerate(variants):
-            if variant.field is not None and variant.field not in held:
-                raise DataError(
-                    file=records.name,
-                    field=variant.field,
-                    expected=f"the field that variants.{modality}.{at} names, one of "
-                    + ", ".join(held),
-                    found="no such field",
-                    nearest=nearest(variant.field, held),
-                )
 
 
 def _data_line(records: Records) -> str:

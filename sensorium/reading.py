@@ -9,14 +9,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sensorium import shelf, splits
 from sensorium.errors import DataError, clip, command, nearest, unknown
 from sensorium.layouts import _header
 from sensorium.records import Blob, Record, Records, Rejected, Value
+
+if TYPE_CHECKING:
+    from sensorium.recipe import Recipe
 
 LEAST = 10  # usable records; fewer cannot give three splits that mean anything
 SAMPLE = 1000  # records that are looked at to infer what a field is
@@ -90,6 +95,30 @@ def read(
         return records
     _check_usable(records, train)
     return splits.assign(records)
+
+
+def refuse_missing(recipe: Recipe, records: Records) -> None:
+    """Checks that the data has a field for all that a recipe reads, and those that variants name.
+
+    Raises:
+        DataError: a field is not in the data; names those that are, and the nearest.
+    """
+    for name in (*recipe.modalities, *recipe.targets):
+        records.field_of(name)
+    held = list(dict.fromkeys(field for record in records for field in record.fields))
+    for modality, variants in recipe.variants.items():
+        for at, variant in enumerate(variants):
+            if variant.field is not None and variant.field not in held:
+                place, near = f"variants.{modality}.{at}.field", nearest(variant.field, held)
+                raise DataError(
+                    file=records.name,
+                    field=variant.field,
+                    expected=f"the field that {place} of recipe {recipe.name} names, one of "
+                    + ", ".join(held),
+                    found="no such field",
+                    nearest=near,
+                    see=f"the same command with {place}={shlex.quote(near or 'FIELD')}",
+                )
 
 
 def choose(path: Path) -> str:

@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import __version__, devices, files
+from sensorium import __version__, devices, files, integrity
 from sensorium.errors import DataError, RecipeError, RunError, clip, command, nearest, unknown
+from sensorium.integrity import read_json
 from sensorium.layouts._header import Unusable, look
 from sensorium.recipe import Recipe, check, to_yaml
 from sensorium.records import SPLITS, Blob, Record, Records
@@ -197,18 +198,25 @@ class Run:
 
         Raises:
             RecipeError: the recipe has no such modality.
+            RunError: what was fitted is damaged or gone.
         """
         if modality not in self._readers:
             if modality not in (*self.recipe.modalities, *self.recipe.targets):
                 raise unknown("modality of this run", modality, self.recipe.modalities, RecipeError)
+            integrity.check(self.folder, self.info, f"modalities/{modality}")
             from sensorium.prepare import Reader
 
             reader = Reader(self.recipe, modality, self.device)
             place = self.folder / "modalities" / modality
-            if place.is_dir():
+            if place.is_dir() or self._fitted(modality):
                 reader.modality.load(place)
             self._readers[modality] = reader
         return self._readers[modality]
+
+    def _fitted(self, modality: str) -> bool:
+        """Whether reading a modality learned something, as recipe and run.json alone can tell."""
+        options = self.recipe.modalities.get(modality, {"tokenizer": "trained"})  # else a target
+        return "fitted" in self.info and options.get("tokenizer") == "trained"
 
     def fit_readers(self, records: Records) -> None:
         """Fits what reading learns (a tokenizer, classes) on the training split, and stores it; a
@@ -342,7 +350,11 @@ class Run:
             RunError: they are missing or damaged.
         """
         try:
-            return read_json(self.folder / "evaluation" / f"{split}.json", "scores", list)
+            file = self.folder / "evaluation" / f"{split}.json"
+            scores = read_json(file, "scores", list)
+            if not scores or not all(isinstance(score, dict) for score in scores):
+                raise RunError(file=file, expected="scores", found=clip(scores))
+            return scores
         except RunError as error:
             error.see = command("evaluate", self.folder, "--split", split)
             raise
@@ -424,23 +436,6 @@ class Run:
         from sensorium.report.collecting import write
 
         return write(self)
-
-
-def read_json(file: Path, what: str, kind: type = dict) -> Any:
-    """What one of a run's JSON files holds: an object, or another `kind`.
-
-    Raises:
-        RunError: it is missing, unreadable, or something else.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(file=file, expected=what, found=error.strerror or str(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(file=file, expected=what, found=clip(str(error))) from None
-    if not isinstance(content, kind):
-        raise RunError(file=file, expected=what, found=clip(content))
-    return content
 
 
 def _no_run(folder: Path) -> RunError:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from sensorium import files, manifest, towers_imported
+from sensorium import files, integrity, manifest, towers_imported
 from sensorium.errors import RunError, clip, command
 from sensorium.manifest import Damaged
 
@@ -89,7 +89,7 @@ def weights(run: Run) -> dict[str, Any]:
     loading verifies.
 
     Raises:
-        RunError: the run has not finished, or its checkpoint is damaged.
+        RunError: the run has not finished, or its checkpoint or what reading learned is damaged.
     """
     step = run.info.get("best_step")
     if step is None:
@@ -99,6 +99,7 @@ def weights(run: Run) -> dict[str, Any]:
             found="one that has not finished training",
             see=command("resume", run.folder),
         )
+    integrity.check(run.folder, run.info, "modalities")
     facts = manifest.read(run.folder / "checkpoints" / f"step-{step:08d}" / manifest.MANIFEST)
     learned = {
         f"{file.parent.name}/{file.name}": files.sha256(file)

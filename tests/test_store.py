@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from sensorium import manifest, store
+from sensorium import integrity, manifest, store
 from sensorium.errors import RunError
 from sensorium.run import Run
 
@@ -229,6 +229,7 @@ def test_the_index_of_another_run(stored, tiny_copy, tmp_path):
     store.load(other)  # the same weights in another place
     tokenizer = other.folder / "modalities" / "text" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
+    other.note(sha256=integrity.hashes(other.folder, "modalities"))  # its own, not a damaged one
     with pytest.raises(RunError, match="index of another run") as error:
         store.load(Run.open(other.folder))
     mine, theirs = store.weights(other), store.weights(tiny_copy)

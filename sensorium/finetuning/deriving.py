@@ -29,6 +29,7 @@ LABELS = ("label", "class", "category", "answer")
 # Learning rate over the source's. Full: 1/5, as ALBEF tunes at 2e-5 what it trained at 1e-4
 # (arXiv 2107.07651, section 3.4 and appendix A); what moves fewer parameters may move them faster.
 RATES = {"full": 0.2, "freeze": 0.5, "lora": 1.0, "linear": 2.0}
+UNDECAYED = ("linear", "lora")  # methods that train without weight decay
 BATCH = 64  # records at most where no contrast needs the others as negatives
 EPOCHS = 20  # bound on a time budget
 
@@ -404,8 +405,7 @@ def derive(source: Run, wish: Wish, taken: dict[str, str]) -> Recipe:
         notes.append("fusion concatenate, untrained, joins what the source never let meet")
     options = content["optimiser"]
     options["learning_rate"] = _base_rate(source) * RATES[wish.method]
-    if wish.method in ("linear", "lora"):
-        options["weight_decay"] = 0.0
+    options["weight_decay"] = 0.0 if wish.method in UNDECAYED else _base_decay(source)
     if wish.task != "retrieval":
         options["batch"] = min(options["batch"], BATCH)
     content.update(
@@ -441,6 +441,14 @@ def _base_rate(source: Run) -> float:
     rate = first.recipe.optimiser.learning_rate
     tune = first.recipe.tune
     return rate if tune is None else rate / RATES[tune.method]  # what it came from is gone
+
+
+def _base_decay(source: Run) -> float:
+    """The weight decay of the first run of a chain: that some method went without is not kept."""
+    for run in reversed([*splitting.lineage(source)]):  # the first may be gone
+        if run.recipe.tune is None or run.recipe.tune.method not in UNDECAYED:
+            return run.recipe.optimiser.weight_decay
+    return recipes.Optimiser().weight_decay
 
 
 def _narrow(content: dict[str, Any], old: Recipe, kept: list[str]) -> list[str]:

@@ -20,9 +20,10 @@ from sensorium import files
 from sensorium.asking import Asked
 from sensorium.building import compared
 from sensorium.embedding import embed
-from sensorium.errors import UserError
+from sensorium.errors import RunError, UserError
 from sensorium.evaluation import pairs
 from sensorium.finetuning import inheriting
+from sensorium.integrity import read_json
 from sensorium.scoring import truth_of
 from sensorium.step import Forward, Step, views
 from sensorium.tasks import classification
@@ -62,20 +63,22 @@ class Measured:
 
 
 def compare(run: Run) -> list[dict[str, Any]]:
-    """The table of before and after, as plain data; computed once, then read.
+    """The table of before and after, as plain data; computed once, then read; again
+    where the file is damaged.
 
     Each row is {which: new or old, metric, better, split, records, before, tuned (where weights
     were interpolated), after, difference, difference_interval, resampled: record or batch}, or
     {which, reason} where nothing could be asked.
     """
     file = run.folder / "evaluation" / FILE
-    if not file.exists():
+    try:
+        rows = read_json(file, "scores before and after", list)
+    except RunError:  # not there yet, or damaged
+        rows = []
+    if not rows or not all(isinstance(row, dict) and "which" in row for row in rows):
         rows = _new(run) + _old(run)
         file.parent.mkdir(exist_ok=True)
         files.write_json(file, rows)
-    from sensorium.run import read_json
-
-    rows = read_json(file, "scores before and after", list)
     if run.info.get("before_and_after") != rows:
         run.note(before_and_after=rows)
     return rows

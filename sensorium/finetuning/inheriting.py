@@ -11,7 +11,6 @@ section 2, equation 1: weights (1 - a) * source + a * tuned.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sensorium import checkpoint, files
-from sensorium.errors import RunError
+from sensorium import checkpoint, files, integrity
 from sensorium.finetuning import adapting
 from sensorium.run import Run
 from sensorium.teacher import teacher_of
@@ -59,6 +57,8 @@ def adopt(run: Run) -> None:
         checkpoint.save(aside / "checkpoints", best, {"model": state["model"]}, source.recipe.hash)
         files.sync_folder(aside)
         aside.rename(place)
+    if "fitted" in run.info:
+        return
     for name in run.recipe.modalities:  # a tokenizer reads the new texts as it read the old ones
         if (place / "modalities" / name).is_dir():
             shutil.copytree(
@@ -78,6 +78,7 @@ def source_of(run: Run) -> Run:
     Raises:
         RunError: the copy is missing or damaged.
     """
+    integrity.check(run.folder, run.info, "source")
     return Run.open(run.folder / "source", run.device)
 
 
@@ -130,7 +131,8 @@ def _same_classes(run: Run) -> bool:
     return (
         ours.exists()
         and theirs.exists()
-        and json.loads(ours.read_bytes()) == json.loads(theirs.read_bytes())
+        and integrity.read_json(ours, "classes", list)
+        == integrity.read_json(theirs, "classes", list)
     )
 
 
@@ -223,14 +225,3 @@ def old_with(run: Run, step: Step) -> Step:
     }
     old.load_state_dict(taken | scales, strict=False)
     return old.eval()
-
-
-def refuse_incomplete(run: Run) -> None:
-    """Raises a RunError where a fine-tuned run has lost its copy of the source."""
-    if run.recipe.tune is not None and not (run.folder / "source" / "run.json").exists():
-        raise RunError(
-            file=run.folder / "source",
-            expected="the run's copy of its source",
-            found="nothing",
-            see="begin anew with sensorium finetune",
-        )

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import shelf, splits
+from sensorium import integrity, shelf, splits
 from sensorium.errors import DataError, UserError
 from sensorium.records import SPLITS, Record, Records
-from sensorium.run import Run, read_json
+from sensorium.run import Run
 
 if TYPE_CHECKING:
     from sensorium.records import Value
@@ -28,15 +28,23 @@ def place_of(name: str) -> str:
 
 
 def lineage(source: Run) -> Iterator[Run]:
-    """The source, then what it was tuned from, and so on, as far as these runs are there."""
+    """The source, then what it was tuned from, and so on, as far as these runs are there.
+
+    Raises:
+        RunError: a run's copy of its source is damaged.
+    """
     while True:
         yield source
         tune = source.recipe.tune
         if tune is None:
             return
         copy = source.folder / "source"
+        if copy.exists():
+            integrity.check(source.folder, source.info, "source")
+            source = Run.open(copy)
+            continue
         try:
-            source = Run.open(copy if copy.exists() else tune.run)
+            source = Run.open(tune.run)
         except UserError:
             return
 
@@ -56,7 +64,7 @@ def as_before(source: Run, records: Records) -> Records:
     here = place_of(records.name)
     for run in lineage(source):
         if run.info.get("data") == here and (run.folder / "splits.json").exists():
-            known = read_json(run.folder / "splits.json", "record keys with their splits")
+            known = integrity.read_json(run.folder / "splits.json", "record keys with their splits")
             return _assigned(records, known)
     return records
 

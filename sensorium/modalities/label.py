@@ -95,7 +95,7 @@ class Modality:
             classes = json.loads(file.read_bytes())
         except OSError as error:
             raise RunError(file=file, expected=expected, found=str(error.strerror)) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(file=file, expected=expected, found=clip(str(error))) from None
         whole = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         if not whole or len(set(classes)) != len(classes) or len(classes) < 2:

@@ -7,13 +7,12 @@ in the cache) becomes a sentence on the page with the command that fills it, nev
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import comparing, files, shelf, towers, towers_imported, zero_shot
+from sensorium import comparing, files, integrity, shelf, towers, towers_imported, zero_shot
 from sensorium.errors import UserError
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
@@ -50,6 +49,7 @@ def write(run: Run) -> Path:
 def collect(run: Run) -> Facts:
     """Everything that a run's report shows."""
     info, recipe = run.info, run.recipe
+    integrity.check(run.folder, info, "modalities")
     scores, split = _scores(run)
     log = files.read_lines(run.folder / "log.jsonl")
     looks = _evaluation(run, "validation")
@@ -108,7 +108,7 @@ def _scores(run: Run) -> tuple[list[dict[str, Any]], str | None]:
 
 def _evaluation(run: Run, split: str) -> list[dict[str, Any]]:
     file = run.folder / "evaluation" / f"{split}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return run.scores(split) if file.exists() else []
 
 
 def blocks(scores: list[dict[str, Any]]) -> list[Block]:
@@ -164,7 +164,8 @@ def _no_scores(run: Run) -> Gap:
 
 def _counts(run: Run) -> dict[str, int]:
     file = run.folder / "splits.json"
-    given = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    begun = file.exists() or "best_step" in run.info
+    given = integrity.read_json(file, "record keys with their splits") if begun else {}
     found = list(given.values())
     return {split: found.count(split) for split in SPLITS}
 
@@ -287,7 +288,8 @@ def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple
         tasks: that it has scores of.
         find: the command that searches, where it can search.
     """
-    place, data = _typed(run), shlex.quote(str(run.info["data"]))
+    place = _typed(run)
+    data = "DATA" if "without_data" in run.info else shlex.quote(str(run.info["data"]))
     tried = [("Find pictures by words", find)] if find else []
     if "classification" in tasks and run.recipe.name.endswith("_answering"):
         tried.append(("Ask about a picture", f"sensorium answer {place} FILE QUESTION"))

@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY
 from tuned import table_beside, tuned
 
-from sensorium import reading
+from sensorium import integrity, reading
 from sensorium.errors import DataError
 from sensorium.finetuning import splitting
 from sensorium.finetuning.deriving import Wish
@@ -45,6 +45,7 @@ def test_so_do_those_of_the_sources_source(own, tiles, tmp_path):
     file = second.folder / "source" / "splits.json"
     before = {key: swap[split] for key, split in json.loads(file.read_text()).items()}
     file.write_text(json.dumps(before))  # no longer what would be drawn again
+    second.note(sha256=integrity.hashes(second.folder, "modalities", "source"))
     _, records = prepared(second, tiles, COLOUR)
     assert {record.key: record.split for record in records} == before
     # And what the source was trained on is counted in the other table: byte for byte, by hand.
