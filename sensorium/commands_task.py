@@ -121,26 +121,35 @@ def try_command(run: Run) -> str:
 def table_lines(run: Run) -> list[str]:
     """Before and after of both tasks, one line a metric, losses and shares as numbers."""
     from sensorium.finetuning.tuning import UNUSED
+    from sensorium.report.words import label
 
     rows = run.info.get("before_and_after", [])
     mixed = any("tuned" in row for row in rows)
-    head = f"{'':<36}{'before':>9}" + (f"{'tuned':>9}" if mixed else "")
+    wide = max([36, *(len(_named(row)) + 2 for row in rows if "metric" in row)])
+    head = f"{'':<{wide}}{'before':>9}" + (f"{'tuned':>9}" if mixed else "")
     lines = [f"{head}{'after':>9}  difference, 95 %"]
     for row in rows:
         if "reason" in row:
             lines.append(f"{row['which']}  {row['reason']}")
             continue
-        name = f"{row['which']}  {row['metric']}" + (" (lower)" if row["better"] == "lower" else "")
-        told = f"{name:<36}{row['before']:>9.3f}" + (f"{row['tuned']:>9.3f}" if mixed else "")
+        told = f"{_named(row):<{wide}}{row['before']:>9.3f}" + (
+            f"{row['tuned']:>9.3f}" if mixed else ""
+        )
         interval = row["difference_interval"]
         sure = "too few to say" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
         lines.append(f"{told}{row['after']:>9.3f}  {row['difference']:+.3f} ({sure})")
         shot = row.get("zero_shot")
         if shot and shot["value"] is not None:
             by = ", ".join(f'"{prompt}"' for prompt in shot["prompts"])
-            lines.append(f"{'     zero-shot, by class names':<36}{shot['value']:>9.3f}  as {by}")
-    records = {row["which"]: row["records"] for row in rows if "records" in row}
-    asked = ", ".join(f"{count:,} {which}" for which, count in records.items())
+            lines.append(
+                f"{'     zero-shot, by class names':<{wide}}{shot['value']:>9.3f}  as {by}"
+            )
+        for control, value in row.get("controls", {}).items():
+            lines.append(f"     {label(control):<{wide - 5}}{'':>{9 * (1 + mixed)}}{value:>9.3f}")
+    records: dict[str, int] = {}
+    for row in rows:  # captions are written for fewer
+        records[row["which"]] = max(records.get(row["which"], 0), row.get("records", 0))
+    asked = ", ".join(f"{count:,} {which}" for which, count in records.items() if count)
     lines.append(f"test split: {asked} records; before: new heads as drawn; old: the source's task")
     if run.best_step == 0:
         lines.append(UNUSED)
@@ -149,6 +158,11 @@ def table_lines(run: Run) -> list[str]:
 
         lines.append(overlap_line(seen))
     return lines
+
+
+def _named(row: dict[str, Any]) -> str:
+    """What a row of before and after is called."""
+    return f"{row['which']}  {row['metric']}" + (" (lower)" if row["better"] == "lower" else "")
 
 
 def predict(

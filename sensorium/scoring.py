@@ -33,6 +33,8 @@ _COUNTED = 20_000  # training records whose words are counted
 _FEWEST = 8  # records of a batch, below which a contrast would be too easy
 WRITTEN = 200  # records that captions are written for
 Change = Mapping[str, Partners | None]
+Others = Mapping[str, "Run"]  # the same run with other weights, whose answers stand among controls
+AGAIN = ("captioning", "matching", "prediction")  # tasks that can be asked of other weights too
 
 
 def scores(run: Run, split: str) -> list[dict[str, Any]]:
@@ -40,8 +42,16 @@ def scores(run: Run, split: str) -> list[dict[str, Any]]:
     return answered(run, split)[0]
 
 
-def answered(run: Run, split: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """`scores`, and for each task that this split cannot ask a sentence why."""
+def answered(
+    run: Run, split: str, others: Others | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """`scores`, and for each task that this split cannot ask a sentence why.
+
+    Args:
+        others: name -> the run with other weights; asked the very same of the tasks of `AGAIN`,
+            which then are all that is asked, they stand among the controls by this name. The first
+            of them says which wrong partners are hard.
+    """
     was = run.step.training
     run.step.eval()
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in _ORDER}
@@ -56,10 +66,12 @@ def answered(run: Run, split: str) -> tuple[list[dict[str, Any]], list[str]]:
     try:
         for name, objective in run.step.objectives.items():
             task, maker = _TASKS.get(objective.spec.use, ("loss", _loss))
-            if task != "loss" or not _retrieves(objective):
+            if others is not None and task in AGAIN:
+                ask(task, name, partial(maker, run, split, name, others=others))
+            elif others is None and (task != "loss" or not _retrieves(objective)):
                 ask(task, name, partial(maker, run, split, name))
         if written := writer(run):
-            ask("captioning", "captions", partial(_captioning, run, split, written))
+            ask("captioning", "captions", partial(_captioning, run, split, written, others or {}))
     finally:
         run.step.train(was)
     return [score for found in made.values() for score in found], unasked
@@ -137,7 +149,9 @@ def guesses(
     return prediction.joined(parts)
 
 
-def _prediction(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+def _prediction(
+    run: Run, split: str, name: str, others: Others | None = None
+) -> list[dict[str, Any]]:
     read = predicts(run, name)
     modality = read.view.modality
     meets = isinstance(read.of, Fuse)
@@ -156,6 +170,7 @@ def _prediction(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     vocabulary = run.modalities[modality].vocabulary
     counts, counted = _frequencies(run, read.view, vocabulary)
     beside["unigram"] = prediction.unigram(counts, own)
+    beside |= {also: guesses(other, asked, read) for also, other in (others or {}).items()}
     protocol = asked.protocol | {
         "objective": name,
         "unigram": f"fitted on {counted:,} training records, one added to each count",
@@ -198,38 +213,42 @@ def match_logits(
 _MATCH = 0  # the class of a right pair, as objectives/matching.py numbers them
 
 
-def _matching(run: Run, split: str, name: str) -> list[dict[str, Any]]:
+def _matching(
+    run: Run, split: str, name: str, others: Others | None = None
+) -> list[dict[str, Any]]:
     pair = run.step.objectives[name].spec.between
     asked = Asked.over(run, split, list(run.recipe.modalities))
     random = asked.strangers(pair)
-    hard = _nearest(run, asked)
+    others = others or {}
+    hard = _nearest(next(iter(others.values()), run), asked)
     made = []
     for given, sought in (pair[::-1], pair):
         direction = f"{given}_to_{sought}"
         for metric, wrong in (("forced choice", random), ("forced choice, hard", hard.get(sought))):
             if wrong is None or not (wrong >= 0).any():
                 continue
-            made.append(_choice(run, asked, name, direction, metric, wrong))
+            made.append(_choice(run, asked, name, direction, metric, wrong, others))
     return made
 
 
 def _choice(
-    run: Run, asked: Asked, name: str, direction: str, metric: str, wrong: Partners
+    run: Run, asked: Asked, name: str, direction: str, metric: str, wrong: Partners, others: Others
 ) -> dict[str, Any]:
     """One direction: the given modality stays, the sought one is the own or a wrong one."""
     given, _, sought = direction.partition("_to_")
     rows = np.flatnonzero(wrong >= 0)
     swap = {sought: np.where(wrong < 0, 0, wrong)}
 
-    def choice(also: Change) -> matching.Choice:
-        own = match_logits(run, asked, name, also, rows)
-        return own, match_logits(run, asked, name, {**also, **swap}, rows)
+    def choice(also: Change, of: Run = run) -> matching.Choice:
+        own = match_logits(of, asked, name, also, rows)
+        return own, match_logits(of, asked, name, {**also, **swap}, rows)
 
     alone = f"{sought}_alone"
     reason = _no_stand_in(run, sought)
     beside: dict[str, matching.Choice | str] = {alone: reason or choice(_alone(run, sought))}
     if run.compares:
         beside["vectors"] = _cosines(run, asked, given, sought, rows, wrong)
+    beside |= {also: choice({}, other) for also, other in others.items()}
     drawn = "the nearest by the run's vectors" if "hard" in metric else "drawn by key"
     protocol = asked.protocol | {
         "objective": name,
@@ -353,16 +372,23 @@ def writer(run: Run) -> Read | None:
     return read if pictured else None
 
 
-def _captioning(run: Run, split: str, read: Read) -> list[dict[str, Any]]:
+def _written(run: Run, read: Read, asked: Asked) -> list[str]:
+    """The caption that is written for each record's first picture."""
     from sensorium import writing
 
-    asked = Asked.over(run, split, ["image", "text"], WRITTEN)
-    pictures, texts = asked.columns["image"], asked.columns["text"]
-    told: list[str] = []
+    pictures, told = asked.columns["image"], []
     for start in range(0, len(asked), _WORDS):
         some = pictures.index[start : start + _WORDS]
         written = writing.write(run, read, [pictures.items[items[0]] for items in some])
-        told += [one["caption"] for one in written]
+        told += [str(one["caption"]) for one in written]
+    return told
+
+
+def _captioning(run: Run, split: str, read: Read, others: Others) -> list[dict[str, Any]]:
+    from sensorium import writing
+
+    asked = Asked.over(run, split, ["image", "text"], WRITTEN)
+    texts, told = asked.columns["text"], _written(run, read, asked)
     references = [[str(texts.items[item]) for item in items] for items in texts.index]
     trained = Asked.over(run, "train", ["image", "text"], _COUNTED)
     known = [str(text) for text in trained.columns["text"].items]
@@ -374,6 +400,7 @@ def _captioning(run: Run, split: str, read: Read) -> list[dict[str, Any]]:
         "constant": [captioning.constant(known)] * len(asked),
         "partner_shuffled": [told[at] for at in strangers],
     }
+    beside |= {also: _written(other, read, asked) for also, other in others.items()}
     protocol = asked.protocol | {
         "written": f"beam search, {writing.WIDTH} beams",
         "retrieved": how,
@@ -439,7 +466,7 @@ def _sums(
     return table, luck / max(float(table[:, 1].sum()), 1.0)
 
 
-_TASKS: dict[str, tuple[str, Callable[[Any, str, str], list[dict[str, Any]]]]] = {
+_TASKS: dict[str, tuple[str, Callable[..., list[dict[str, Any]]]]] = {
     "masked_tokens": ("prediction", _prediction),
     "generation": ("prediction", _prediction),
     "matching": ("matching", _matching),

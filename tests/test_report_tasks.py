@@ -306,10 +306,11 @@ def test_whether_pictures_are_used_is_said():
     # Of two tasks each sentence names its own.
     captions = score("captioning", "image_to_text", "CIDEr-D", 1.2, (1, 1.4),
                      partner_shuffled=(1.1, (-0.1, 0.3)), constant=(0.4, (0.6, 1.0)))  # fmt: skip
-    said = [x for x in verdict([captions, unused]).lines if x.startswith("No use of pictures")]
-    assert [x.partition(":")[0] for x in said] == [
-        "No use of pictures is shown in writing captions",
-        "No use of pictures is shown in guessing hidden words",
+    said = [x for x in verdict([captions, unused]).lines if "o use of pictures" in x]
+    assert said[0].startswith("No use of pictures is shown in writing captions: ")
+    assert said[1:] == [
+        "Its first guess of a hidden word is right 50 times in 100 (luck: 0.1 times); no use of "
+        "pictures is shown."
     ]
     # Of nats less is better: a shuffled picture that costs more shows use.
     nats = score("prediction", "x", "nats per token", 2.0, (1.9, 2.1), "lower",
@@ -326,17 +327,25 @@ def test_less_is_better_of_amounts():
     assert "It beats its vectors alone by 0.50 (2.00 against 2.50" in verdict([won]).lines[1]
 
 
-def test_other_tasks_are_one_sentence_each():
+def test_other_tasks_are_one_short_sentence_each_and_three_at_most():
+    level = score("matching", "text_to_image", "forced choice", 0.5, (0.4, 0.6), chance=0.5)
     said = verdict([
         score("retrieval", "text_to_image", "recall@1", 0.4, (0.3, 0.5), chance=0.01),
-        score("matching", "text_to_image", "forced choice", 0.5, (0.4, 0.6), chance=0.5),
-        score("matching", "text_to_image", "forced choice, hard", 0.9, (0.8, 1.0), chance=0.5),
+        score("captioning", "image_to_text", "CIDEr-D", 1.2, (1, 1.4), constant=(0.4, (0.6, 1.0))),
+        level,
+        level | {"direction": "image_to_text", "value": 0.9, "interval": [0.8, 1.0]},
+        level | {"metric": "forced choice, hard", "value": 0.9, "interval": [0.8, 1.0]},
+        GUESS, SURE,
+        score("loss", "image_self_supervision", "loss", 1.2, (1, 1.4), "lower", chance=2.7),
     ])  # fmt: skip
     assert said.title.startswith("Words find the right picture first 40 times")
-    assert said.lines[-1] == (
-        "Words tell the own picture from a wrong one 50 times in 100 (luck: 50 times), which is no "
-        "better than luck."
-    )
+    assert said.lines[1:] == [
+        "Its captions reach a CIDEr-D of 1.20 (the most frequent caption: 0.40).",
+        "Words tell the own picture from a wrong one 50 times in 100, no better than luck (50 "
+        "times).",
+        "Its first guess of the next word is right 31 times in 100 (the most frequent word: 20 "
+        "times).",
+    ]
 
 
 def test_figures():

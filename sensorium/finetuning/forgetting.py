@@ -1,7 +1,9 @@
 """Before and after: what tuning gave on the new task, and what it took from the old one.
 
 Asked of the test split, of the new data and of the source's own: accuracy where a class is told,
-recall@1 both ways where vectors are compared, and each objective's loss. Before is the Step that
+recall@1 both ways where vectors are compared, and each objective's loss; and, by the very scoring
+of `evaluate` over the same records, the captions that are written (CIDEr-D, BLEU-4, ROUGE-L), the
+forced choice of who belongs together, and the first guess of a word. Before is the Step that
 tuning began with (its new head is as drawn) and, on the old data, the source itself. Differences
 are paired by record; those of a loss that is no sum over records (a contrast), and of any loss
 where batches are many, by batch. Stored as `evaluation/before_and_after.json`.
@@ -9,14 +11,14 @@ where batches are many, by batch. Stored as `evaluation/before_and_after.json`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium import files
+from sensorium import files, scoring
 from sensorium.asking import Asked
 from sensorium.building import compared
 from sensorium.embedding import embed
@@ -37,6 +39,7 @@ SPLIT = "test"
 # Class names as texts: open_clip's first and plainest template, and the name itself, averaged.
 PROMPTS = ("a photo of a {}", "{}")
 FEWEST = 5  # records or batches, below which an interval over them would say nothing
+CONTROLS = ("retrieved", "constant")  # beside captions: they need no written one to be judged
 MANY = 20  # batches, from which on an interval over them says enough
 
 
@@ -68,7 +71,8 @@ def compare(run: Run) -> list[dict[str, Any]]:
 
     Each row is {which: new or old, metric, better, split, records, before, tuned (where weights
     were interpolated), after, difference, difference_interval, resampled: record or batch}, or
-    {which, reason} where nothing could be asked.
+    {which, reason} where nothing could be asked. `resampled` is what was drawn for the interval.
+    Rows of captions also have `controls`, name -> value over the same records.
     """
     file = run.folder / "evaluation" / FILE
     try:
@@ -87,7 +91,7 @@ def compare(run: Run) -> list[dict[str, Any]]:
 def _new(run: Run) -> list[dict[str, Any]]:
     steps = {"before": inheriting.beginning(run)} | _after(run)
     given = _asked(run)
-    rows = _rows(given, steps, "new")
+    rows = _rows(given, steps, "new") + _again(run, steps, "new")
     told = zero_shot(run, given)
     for row in rows:
         if row.get("metric") == "accuracy":
@@ -116,7 +120,7 @@ def _old(run: Run) -> list[dict[str, Any]]:
         return [{"which": "old", "reason": f"the source's data cannot be asked: {why}"}]
     steps = {"before": source.step}
     steps |= {name: inheriting.old_with(run, step) for name, step in _after(run).items()}
-    rows = _rows(given, steps, "old")
+    rows = _rows(given, steps, "old") + _again(source, steps, "old")
     if source.missing:
         for row in rows:
             row["missing_records"] = len(source.missing)
@@ -155,6 +159,50 @@ def _rows(given: Asked, steps: dict[str, Step], which: str) -> list[dict[str, An
             row["before_interval"], row["after_interval"] = beside["interval"], told["interval"]
         rows.append(row)
     return rows
+
+
+def _again(run: Run, steps: dict[str, Step], which: str) -> list[dict[str, Any]]:
+    """Rows of the tasks that scoring asks of several Steps of a run: records, protocol and seed are
+    those of `evaluate`. Hard wrong partners are those of the weights before, for all Steps."""
+    run.records()  # read once for all
+    runs = {name: replace(run, _step=step) for name, step in steps.items()}
+    others = {name: other for name, other in runs.items() if name != "after"}
+    scores, unasked = scoring.answered(runs["after"], SPLIT, others)
+    rows: list[dict[str, Any]] = [{"which": which, "reason": why} for why in unasked]
+    for score in scores:
+        if score["metric"].startswith("nats"):
+            continue  # the loss says it
+        before, tuned = score["controls"]["before"], score["controls"].get("tuned")
+        row = {
+            "which": which,
+            "metric": f"{_subject(score)}, {score['metric']}",
+            "better": score["better"],
+            "split": SPLIT,
+            "records": score["protocol"]["records"],
+            "resampled": "record",
+            "before": before["value"],
+            **({} if tuned is None else {"tuned": tuned["value"]}),
+            "after": score["value"],
+            "difference": before["difference"],
+            "difference_interval": before["difference_interval"],
+            "before_interval": before["interval"],
+            "after_interval": score["interval"],
+        }
+        if score["task"] == "captioning":
+            row["controls"] = {
+                name: score["controls"][name]["value"]
+                for name in CONTROLS
+                if score["controls"][name]["value"] is not None
+            }
+        rows.append(row)
+    return rows
+
+
+def _subject(score: dict[str, Any]) -> str:
+    """What a score is of: `captions`, `text to image`, `masked_tokens`."""
+    if score["task"] == "captioning":
+        return "captions"
+    return str(score["direction"]).replace("_to_", " to ")
 
 
 def _difference(sums: NDArray) -> NDArray:

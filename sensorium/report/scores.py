@@ -7,7 +7,15 @@ from typing import Any
 from sensorium.report.charts import Axis, Markup, tag
 from sensorium.report.facts import Block, Facts, Gap, Row
 from sensorium.report.parts import BLANK, head_cell
-from sensorium.report.words import AMOUNTS, TASKS, decimal, direction_words, figure, luck_of
+from sensorium.report.words import (
+    AMOUNTS,
+    TASKS,
+    decimal,
+    direction_words,
+    figure,
+    label,
+    luck_of,
+)
 
 _PLURAL = {"image": "pictures", "text": "texts"}
 
@@ -204,14 +212,15 @@ def before_after(rows: list[dict[str, Any]]) -> list[Markup]:
 
 
 def _changed(row: dict[str, Any], mixed: bool) -> list[Markup]:
-    """A metric's row, and that of the source's zero-shot answer where there was one to give."""
+    """A metric's row, and those of what it stands beside: controls of captions, the source's
+    zero-shot answer where there was one to give."""
     columns = 5 + mixed
     if "reason" in row:
         return [tag("tr", tag("td", row["reason"], colspan=columns, class_="reason theirs"))]
-    lost = row["better"] == "lower"
+    kind = "loss" if row["better"] == "lower" else row["metric"].rpartition(", ")[2]
 
     def said(value: float) -> str:
-        return decimal(value) if lost else figure("", value)
+        return figure(kind, value)
 
     cells = [tag("td", said(row["before"]), class_="v")]
     cells += [tag("td", said(row["tuned"]), class_="v")] if mixed else []
@@ -222,6 +231,10 @@ def _changed(row: dict[str, Any], mixed: bool) -> list[Markup]:
     cells.append(tag("td", told, class_="v"))
     name = row["metric"].replace("_", " ")
     made = [tag("tr", tag("th", name, scope="row"), *cells)]
+    for control, value in row.get("controls", {}).items():
+        blank = tag("td", BLANK)
+        cells = [*[blank] * (1 + mixed), tag("td", said(value), class_="v"), blank, blank]
+        made.append(tag("tr", tag("th", label(control), scope="row"), *cells))
     if shot := row.get("zero_shot"):
         told = f"not measured: {shot.get('reason', 'no reason given')}"
         if shot.get("value") is not None:

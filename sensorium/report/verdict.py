@@ -29,6 +29,7 @@ from sensorium.report.words import (
 )
 
 Scores = Mapping[str, Any]
+FURTHER = 3  # tasks beside the title's that get a sentence
 _NOTHING = {
     "chance": "luck",
     "unigram": "the most frequent word",
@@ -48,7 +49,8 @@ class Verdict:
 
 
 def verdict(scores: list[dict[str, Any]]) -> Verdict:
-    """A run's scores as a title and a few sentences.
+    """A run's scores as a title and a few sentences: of the task that the title speaks of, and one
+    of each of at most `FURTHER` others.
 
     Args:
         scores: as evaluation gives them; the task of the first is what the title speaks of.
@@ -93,12 +95,9 @@ def verdict(scores: list[dict[str, Any]]) -> Verdict:
     for other in ranked[1:]:
         if other["metric"] == score["metric"]:
             lines.append(_also(other, scores, skill))
-    for name in dict.fromkeys(s["task"] for s in scores if s["task"] != task):
-        first = [s for s in scores if s["task"] == name]
-        for other in first:
-            if other["metric"] == first[0]["metric"]:
-                lines.append(_also(other, scores, None))
-                lines += _pictures(other)
+    further = dict.fromkeys(s["task"] for s in scores if s["task"] != task)
+    for name in list(further)[:FURTHER]:  # the rest is in the tables
+        lines.append(_further(next(s for s in scores if s["task"] == name), scores))
     return Verdict(title, lines, skill)
 
 
@@ -215,19 +214,32 @@ def _by_nats(surprise: Scores) -> str:
     )
 
 
-def _also(score: Scores, scores: list[dict[str, Any]], beside: bool | None) -> str:
-    """Another score in one sentence; whether it has skill is said where it is another answer."""
+def _also(score: Scores, scores: list[dict[str, Any]], beside: bool) -> str:
+    """Another direction in one sentence; whether it has skill is said where it is another answer
+    than that of the title."""
     told = f"{_sentence(score)} {_amount(score, score['value'])}"
-    counted, nothing, surprise = skilled(score), idle(score), _surprise(score, scores)
+    counted, surprise = skilled(score), _surprise(score, scores)
     sure = surprise is None or skilled(surprise)
-    skill = counted and sure
-    if beside is None and nothing is not None:
-        told += f" ({_NOTHING[nothing]}: {_plain(score, score['controls'][nothing]['value'])})"
     if counted and surprise is not None and not sure:
         told += f", but {_by_nats(surprise)}"
-    elif skill != (True if beside is None else beside):
-        told += ", which is beyond luck" if skill else ", which is no better than luck"
+    elif (counted and sure) != beside:
+        told += ", which is no better than luck" if beside else ", which is beyond luck"
     return told + "."
+
+
+def _further(score: Scores, scores: list[dict[str, Any]]) -> str:
+    """Another task in one short sentence, beside the strongest that knows nothing of a record."""
+    told = f"{_sentence(score)} {_amount(score, score['value'])}"
+    unbeaten, nothing, surprise = _unbeaten(score), idle(score), _surprise(score, scores)
+
+    if unbeaten is not None:
+        value = _plain(score, score["controls"][unbeaten]["value"])
+        return f"{told}, no better than {_NOTHING[unbeaten]} ({value})."
+    if nothing is not None:
+        told += f" ({_NOTHING[nothing]}: {_plain(score, score['controls'][nothing]['value'])})"
+    if surprise is not None and not skilled(surprise):
+        return f"{told}, but {_by_nats(surprise)}."
+    return told + ("; no use of pictures is shown." if _pictures(score) else ".")
 
 
 def _where(protocol: Scores) -> str:
