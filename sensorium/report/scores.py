@@ -231,10 +231,10 @@ def _changed(row: dict[str, Any], mixed: bool) -> list[Markup]:
     cells.append(tag("td", told, class_="v"))
     name = row["metric"].replace("_", " ")
     made = [tag("tr", tag("th", name, scope="row"), *cells)]
-    for control, value in row.get("controls", {}).items():
-        blank = tag("td", BLANK)
-        cells = [*[blank] * (1 + mixed), tag("td", said(value), class_="v"), blank, blank]
-        made.append(tag("tr", tag("th", label(control), scope="row"), *cells))
+    if beside := row.get("controls"):
+        told = ", ".join(f"{label(control)} {said(value)}" for control, value in beside.items())
+        of = tag("th", "beside it", scope="row")
+        made.append(tag("tr", of, tag("td", told, colspan=columns - 1, class_="reason theirs")))
     if shot := row.get("zero_shot"):
         told = f"not measured: {shot.get('reason', 'no reason given')}"
         if shot.get("value") is not None:

@@ -119,7 +119,8 @@ def test_tables_show_captions_beside_found_ones(captioned):
     assert lines[at + 1].index(lines[at + 1].split()[-1]) == lines[at].index(lines[at].split()[5])
     page = "".join(before_after(run.info["before_and_after"]))
     assert f"<b>{row['after']:.2f}</b>" in page  # an amount, not a share
-    assert page.count("nearest caption") == 6
+    assert page.count("nearest caption") == page.count("beside it") == 6
+    assert f"nearest caption {row['controls']['retrieved']:.2f}, most frequent" in page
 
 
 # --- pairs and words ------------------------------------------------------------------------------
