@@ -45,6 +45,7 @@ def assert_bits(finished):
         assert other["before_and_after"] == whole["before_and_after"]
 
 
+@pytest.mark.timeout(900)  # minutes on a machine that has other work
 def test_bits_after_kills_at_random_instants(tiny_data, tmp_path):
     """45 kills -9 in forked trainers, several of each run."""
     finished = killed_runs(tiny_data, tmp_path, 45, 0, "budget=40-steps")
