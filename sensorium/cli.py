@@ -108,7 +108,7 @@ def pretrain(
         list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe changes.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="lit, clip, ... or a YAML file.")] = "lit",
-    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "tiny",
+    size: Annotated[str, typer.Option(help="micro, tiny, small or published.")] = "tiny",
     budget: Annotated[
         str | None, typer.Option(help="2min, 20k-samples, 5-epochs, 300-steps.")
     ] = None,
@@ -352,7 +352,7 @@ def recipes(json: Json = False) -> None:
 def show(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
-    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "published",
+    size: Annotated[str, typer.Option(help="micro, tiny, small or published.")] = "published",
     plan: Annotated[bool, typer.Option("--plan", help="What a step computes.")] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Counts by part.")] = False,
     json: Json = False,

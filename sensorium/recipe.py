@@ -25,18 +25,23 @@ from sensorium.recipe_yaml import line_of, read_yaml
 
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
-    # a picture that shrinks is cut into 8 x 8 patches.
+    # a picture that shrinks is cut into patches of so many pixels: 4 x 4 of them at micro, else
+    # 8 x 8.
+    "micro": {
+        **dict(size=32, patch=8, width=96, depth=2, length=32, vocabulary=1000, space=96),
+        **dict(fusion=2, queries=16, queue=512, hidden=192),
+    },
     "tiny": {
-        **dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
+        **dict(size=64, patch=8, width=128, depth=4, length=32, vocabulary=4000, space=128),
         **dict(fusion=2, queries=16, queue=1024, hidden=256),
     },
     "small": {
-        **dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
+        **dict(size=128, patch=16, width=256, depth=6, length=48, vocabulary=8000, space=256),
         **dict(fusion=3, queries=64, queue=8192, hidden=1024),
     },
 }
 SIZE_NAMES = (*SIZES, "published")
-Size = Literal["tiny", "small", "published"]
+Size = Literal["micro", "tiny", "small", "published"]
 
 
 class _Strict(BaseModel):
@@ -251,7 +256,7 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
     try:
         recipe = Recipe(**content)
     except ValidationError as error:
-        raise _explained(error, Recipe, place) from None
+        raise explained(error, Recipe, place) from None
     for modality in (*recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants):
         if modality not in recipe.modalities:
             raise RecipeError(
@@ -323,7 +328,7 @@ def _check_types(
     try:
         model(**{key: member[key] for key in types})
     except ValidationError as error:
-        raise _explained(error, model, place, path) from None
+        raise explained(error, model, place, path) from None
 
 
 def members(recipe: Recipe) -> list[tuple[str, str, dict[str, Any]]]:
@@ -355,7 +360,7 @@ def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
     try:
         spec = module.Spec(**content)
     except ValidationError as error:
-        raise _explained(error, module.Spec, None, path) from None
+        raise explained(error, module.Spec, None, path) from None
     edits: tuple[Any, ...] = getattr(spec, "edits", ())
     if kind == "objectives" and edits:
         made = tuple(
@@ -376,7 +381,7 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
         if modality in prepared:
             continue
         if "size" in options and options["size"] > bounds["size"]:
-            options |= {"size": bounds["size"], "patch": bounds["size"] // 8}
+            options |= {"size": bounds["size"], "patch": bounds["patch"]}
         for key in ("length", "vocabulary"):
             if key in options:
                 options[key] = min(options[key], bounds[key])
@@ -418,7 +423,7 @@ def to_yaml(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-def _explained(
+def explained(
     error: ValidationError, model: type[BaseModel], file: Path | None, prefix: str = ""
 ) -> RecipeError:
     """Pydantic's first complaint in our words: path, line, expected, found, nearest."""
