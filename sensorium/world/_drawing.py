@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import io
 import zipfile
-from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,9 @@ from sensorium.world._scene import Scene, Thing
 FILE = Path(__file__).parents[1] / "datasets" / "emoji64_noto.zip"
 FINE = 128  # pixels: shapes are cut at this size, then made smaller
 VISIBLE = 48  # of 255: fainter rims are cut off, so that boxes are tight around what is seen
-SHARE = {"small": 0.66, "large": 0.94}  # longer side, of a cell of the canvas
-FLAT = (120, 120, 120)  # what stands in the box of a thing that is not shown
+SHARE = {"small": 0.66, "large": 0.94}  # longer side, of half the canvas
 
-# OKLab lightness, chroma and hue (degrees) of each colour.
+# OKLab lightness, chroma and hue (degrees) of each colour; `hidden` is a colour taken away.
 TINTS = {
     "red": (0.57, 0.22, 27),
     "green": (0.60, 0.18, 143),
@@ -36,6 +34,7 @@ TINTS = {
     "orange": (0.74, 0.18, 58),
     "white": (0.97, 0.0, 0),
     "brown": (0.40, 0.08, 52),
+    "hidden": (0.55, 0.0, 0),
 }
 # The grounds: of middle lightness, so that white and brown both stand out, and of little chroma.
 GROUND_TINTS = {
@@ -47,23 +46,19 @@ GROUND_TINTS = {
     "lilac": (0.72, 0.05, 300),
     "slate": (0.64, 0.03, 250),
     "cream": (0.82, 0.03, 95),
+    "hidden": (0.22, 0.0, 0),
 }
 FAINT = 0.045  # OKLab lightness by which a pattern differs from its ground
 
 
-def cells(count: int) -> int:
-    """Cells along one side of the canvas for `count` things: 2 up to four things, 3 up to nine."""
-    return max(2, ceil(sqrt(count)))
-
-
-def side(size: str, canvas: int, count: int) -> int:
+def side(size: str, canvas: int) -> int:
     """Pixels of the longer side of a thing of this size."""
-    return max(4, round(SHARE[size] * (canvas // cells(count))))
+    return round(SHARE[size] * (canvas // 2))
 
 
-def extent(kind: str, size: str, canvas: int, count: int) -> tuple[int, int]:
+def extent(kind: str, size: str, canvas: int) -> tuple[int, int]:
     """(width, height) in pixels of what is drawn, whatever the colour."""
-    height, width = _alpha(kind, side(size, canvas, count)).shape
+    height, width = _alpha(kind, side(size, canvas)).shape
     return width, height
 
 
@@ -75,16 +70,13 @@ def draw(scene: Scene) -> np.ndarray:
     """
     pixels = _ground(scene.ground, scene.stripes, scene.canvas).copy()
     for thing in scene.things:
-        _paste(pixels, thing, side(thing.size, scene.canvas, len(scene.things)))
+        _paste(pixels, thing, side(thing.size, scene.canvas))
     return pixels
 
 
 def _paste(pixels: np.ndarray, thing: Thing, longest: int) -> None:
     x0, y0, x1, y1 = thing.box
     place = pixels[y0:y1, x0:x1]
-    if not thing.present:
-        place[:] = FLAT
-        return
     colour, alpha = sprite(thing.kind, thing.colour, longest)
     if alpha.shape[:2] != place.shape[:2]:
         raise ValueError(f"{thing}: its drawing is {alpha.shape[1]} x {alpha.shape[0]} pixels")
@@ -212,7 +204,7 @@ def _pattern(stripes: str, canvas: int) -> np.ndarray:
     if stripes == "lattice":
         return np.maximum(np.sin(x + y), np.sin(x - y)) - 0.4
     if stripes == "dots":
-        return np.sin(x) * np.sin(y)
+        return np.maximum(np.sin(x), 0) * np.maximum(np.sin(y), 0) * 2.5 - 0.4
     raise ValueError(f"no stripes called {stripes!r}")
 
 

@@ -22,15 +22,13 @@ class Thing:
     """One thing of a scene: `kind` and `colour` are lexicon words, `size` one of `SIZES`.
 
     `box` is (x0, y0, x1, y1) in pixels, x to the right, y downwards, x1 and y1 exclusive: tight
-    around what is drawn. `present` is False where the picture does not show the thing although the
-    facts name it (a visible erasure: a plain grey slab stands in its box).
+    around what is drawn. The colour `hidden` is a visible erasure: drawn in grey.
     """
 
     kind: str
     colour: str
     size: str
     box: Box
-    present: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Scene:
         canvas: width and height in pixels.
         things: first, second, ...; their boxes never overlap.
         relation: one of `RELATIONS`, true of things[0] to things[1], or None.
-        ground: colour of the background, one of `GROUNDS`.
+        ground: colour of the background, one of `GROUNDS`, or `hidden`: black.
         stripes: kind of the faint pattern, one of `STRIPES`.
         word: the value of a factor that only texts carry, or None.
         facts: factor -> value, complete: all that the scene was drawn from.
