@@ -12,6 +12,7 @@ SIZES = ("small", "large")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "brown")
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "heart")
 GROUNDS = ("grey", "sand", "sky", "mint", "rose", "lilac", "slate", "cream")
+PLACES = ("top_left", "top_right", "bottom_left", "bottom_right")
 STRIPES = ("none", "across", "down", "rising", "falling", "grid", "lattice", "dots")
 
 Box = tuple[int, int, int, int]

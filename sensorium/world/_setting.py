@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,20 +21,23 @@ from sensorium.errors import RecipeError, clip, nearest
 from sensorium.recipe_changes import override
 from sensorium.recipe_yaml import line_of, read_yaml
 from sensorium.world._kinds import DRAWINGS
-from sensorium.world._scene import COLOURS, GROUNDS, RELATIONS, SHAPES, SIZES, STRIPES
+from sensorium.world._scene import COLOURS, GROUNDS, PLACES, RELATIONS, SHAPES, SIZES, STRIPES
 
 FOLDER = Path(__file__).parent / "settings"
 LANGUAGES = ("en", "zh", "de", "fr", "c1", "c2", "c3", "c4")  # c1 ...: ciphers, no word shared
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")  # values of `word`
-PLACES = (
-    "top_left", "top", "top_right", "left", "middle", "right",
-    "bottom_left", "bottom", "bottom_right",
-)  # fmt: skip
 HIDDEN = "hidden"  # the fact of a factor that a visible erasure took away
 SPLITS = ("train", "validation", "test", "unseen")
 MODALITIES = ("image", "text", "table")
 Member = Literal["image", "boxes", "graph", "caption", "question", "table", "twins"]
 Language = Literal["en", "zh", "de", "fr", "c1", "c2", "c3", "c4"]
+# Which factors carry a knob; where a part is hidden, it is the last of them.
+CARRIERS = {
+    "redundancy": ("colour_1",),
+    "unique_image": ("ground",),
+    "unique_text": ("word",),
+    "synergy": ("colour_2", "named_colour"),
+}
 Share = Field(default=0.0, ge=0, lt=1)
 
 
@@ -128,7 +133,7 @@ class Setting(_Strict):
     relations: Literal[0, 2, 4] = Field(
         0, description="of things[0] to things[1]: none, left and right, or all four"
     )
-    places: Literal[0, 9] = Field(0, description="cells of a grid for one thing; 0: anywhere")
+    places: Literal[0, 4] = Field(0, description="corners for one thing to stand in; 0: anywhere")
     grounds: int = Field(1, ge=1, le=len(GROUNDS))
     stripes: int = Field(1, ge=1, le=len(STRIPES), description="kinds of faint pattern; 1: none")
     words: int = Field(1, ge=1, le=len(WORDS), description="values of a factor only texts carry")
@@ -151,13 +156,9 @@ class Setting(_Strict):
     emit: tuple[Member, ...] = ("image", "caption")
     split: Split
 
-    @property
+    @functools.cached_property
     def factors(self) -> dict[str, tuple[str, ...]]:
-        """Factor -> its values, in the order of their indices; only what can differ or is used."""
-        return {name: values for name, values in self._all.items() if values}
-
-    @property
-    def _all(self) -> dict[str, tuple[str, ...]]:
+        """Factor -> its values, in the order of their indices; not what the setting lacks."""
         every: tuple[str, ...] = tuple(DRAWINGS) if self.draw == "emoji" else SHAPES
         found: dict[str, tuple[str, ...]] = {}
         for at in range(1, self.things + 1):
@@ -166,11 +167,26 @@ class Setting(_Strict):
             found[f"size_{at}"] = SIZES[-self.sizes :]
         found["relation"] = RELATIONS[: self.relations]
         found["place_1"] = PLACES[: self.places]
-        found["ground"] = GROUNDS[: self.grounds]
+        # The first ground stands for a hidden one.
+        found["ground"] = GROUNDS["ground" in self.hiding :][: self.grounds]
         found["stripes"] = STRIPES[: self.stripes]
         found["word"] = WORDS[: self.words] if self.words > 1 else ()
         found["named_colour"] = COLOURS[: self.named_colours]
-        return found
+        return {name: values for name, values in found.items() if values}
+
+    @functools.cached_property
+    def components(self) -> dict[str, tuple[tuple[str, ...], int]]:
+        """Knob above 0 -> (the factors whose indices are summed, modulo how many)."""
+        return {knob: (CARRIERS[knob], 2 ** math.ceil(bits)) for knob, bits in self.bits if bits}
+
+    @functools.cached_property
+    def hiding(self) -> dict[str, float]:
+        """Factor -> in which share of the scenes it is visibly hidden: 1 - bits / whole bits."""
+        return {
+            CARRIERS[knob][-1]: 1 - bits / math.ceil(bits)
+            for knob, bits in self.bits
+            if bits and bits != math.ceil(bits)
+        }
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -188,11 +204,26 @@ class Setting(_Strict):
         """The factors that the picture shows."""
         return tuple(name for name in self.factors if name not in ("word", "named_colour"))
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """SHA-256 of all fields, hexadecimal."""
-        content = self.model_dump(mode="json")
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
+
+    @functools.cached_property
+    def scenes_hash(self) -> str:
+        """SHA-256 of the fields that scenes depend on: other knobs may turn, the scenes stay."""
+        return _digest(self.model_dump(mode="json", exclude=_TOLD))
+
+
+# What is said of a scene, and to whom; nothing that it consists of.
+_TOLD = {
+    *("name", "summary", "tells", "tells_not", "mentions", "languages", "also", "translations"),
+    *("table", "wrong_pairs", "missing", "emit"),
+}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache
@@ -296,7 +327,7 @@ def _whole(setting: Setting, file: Path | None) -> None:
     if setting.relations and setting.things != 2:
         raise wrong("relations", "0, for a relation needs two things", setting.relations)
     if setting.places and setting.things != 1:
-        raise wrong("places", "0, for a grid has places for one thing", setting.places)
+        raise wrong("places", "0, for the corners are for one thing", setting.places)
     if setting.things == 2 and setting.distinct and setting.colours < 2:
         raise wrong("colours", "at least 2, for the two things differ", setting.colours)
     if abs(sum(setting.languages.values()) - 1) > 1e-9 or min(setting.languages.values()) <= 0:
@@ -322,5 +353,25 @@ def _whole(setting: Setting, file: Path | None) -> None:
     asked = {key: value for key, value in setting.bits if value}
     if asked and not (setting.label and setting.label.rule == "bits"):
         raise wrong("bits", "label: {rule: bits} with it", asked)
-    if setting.label and setting.label.rule == "bits" and not asked:
+    if setting.label and setting.label.rule == "bits":
+        _carried(setting, wrong)
+
+
+def _carried(setting: Setting, wrong: Callable[..., RecipeError]) -> None:
+    """Whether every knob has factors that carry it, where they should be and nowhere else."""
+    if not setting.components:
         raise wrong("bits", "at least one knob above 0", dict(setting.bits))
+    if setting.distinct and setting.things == 2:
+        raise wrong("distinct", "false, for the components are independent", True)
+    for knob, (carriers, modulo) in setting.components.items():
+        for name in carriers:
+            count = len(setting.factors.get(name, ()))
+            if not count or count % modulo:
+                raise wrong(f"bits.{knob}", f"a multiple of {modulo} values of {name}", count)
+    told = {"redundancy": ("colour_1",), "unique_text": ("word",), "synergy": ("named_colour",)}
+    for knob, names_told in told.items():
+        if knob in setting.components and not set(names_told) <= set(setting.mentions):
+            raise wrong("mentions", f"{names_told[0]}, which carries {knob}", setting.mentions)
+    for knob, name in (("unique_image", "ground"), ("synergy", "colour_2")):
+        if knob in setting.components and name in setting.mentions:
+            raise wrong("mentions", f"nothing of {name}, which {knob} leaves to the picture", name)
