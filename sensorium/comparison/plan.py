@@ -97,7 +97,9 @@ class Plan(_Strict):
     margin: float = Field(0.02, description="differences below it do not matter")
     prediction: Prediction | None = None
     sweep: Sweep | None = None
-    controls: tuple[str, ...] = Field((), description="run beside the arms; see `refusals.CONTROLS`")
+    controls: tuple[str, ...] = Field(
+        (), description="run beside the arms; see `refusals.CONTROLS`"
+    )
     family: str | None = Field(None, description="plans of one family share one error rate (Holm)")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="rate of false alarms")
     pinned: dict[str, str] = Field(
