@@ -12,7 +12,11 @@ SIZES = ("small", "large")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "brown")
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "heart")
 GROUNDS = ("grey", "sand", "sky", "mint", "rose", "lilac", "slate", "cream")
-PLACES = ("top_left", "top_right", "bottom_left", "bottom_right")
+PLACES = (  # a grid of three by three, row after row
+    *("top_left", "top", "top_right", "left", "middle", "right"),
+    *("bottom_left", "bottom", "bottom_right"),
+)
+HIDDEN = "hidden"  # the value of a factor that is visibly taken away
 STRIPES = ("none", "across", "down", "rising", "falling", "grid", "lattice", "dots")
 
 Box = tuple[int, int, int, int]

@@ -26,7 +26,6 @@ from sensorium.world._scene import COLOURS, GROUNDS, PLACES, RELATIONS, SHAPES, 
 FOLDER = Path(__file__).parent / "settings"
 LANGUAGES = ("en", "zh", "de", "fr", "c1", "c2", "c3", "c4")  # c1 ...: ciphers, no word shared
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")  # values of `word`
-HIDDEN = "hidden"  # the fact of a factor that a visible erasure took away
 SPLITS = ("train", "validation", "test", "unseen")
 MODALITIES = ("image", "text", "table")
 Member = Literal["image", "boxes", "graph", "caption", "question", "table", "twins"]
@@ -133,7 +132,7 @@ class Setting(_Strict):
     relations: Literal[0, 2, 4] = Field(
         0, description="of things[0] to things[1]: none, left and right, or all four"
     )
-    places: Literal[0, 4] = Field(0, description="corners for one thing to stand in; 0: anywhere")
+    places: Literal[0, 9] = Field(0, description="cells of a grid for one thing; 0: anywhere")
     grounds: int = Field(1, ge=1, le=len(GROUNDS))
     stripes: int = Field(1, ge=1, le=len(STRIPES), description="kinds of faint pattern; 1: none")
     words: int = Field(1, ge=1, le=len(WORDS), description="values of a factor only texts carry")
@@ -167,8 +166,7 @@ class Setting(_Strict):
             found[f"size_{at}"] = SIZES[-self.sizes :]
         found["relation"] = RELATIONS[: self.relations]
         found["place_1"] = PLACES[: self.places]
-        # The first ground stands for a hidden one.
-        found["ground"] = GROUNDS["ground" in self.hiding :][: self.grounds]
+        found["ground"] = GROUNDS[: self.grounds]
         found["stripes"] = STRIPES[: self.stripes]
         found["word"] = WORDS[: self.words] if self.words > 1 else ()
         found["named_colour"] = COLOURS[: self.named_colours]
@@ -327,7 +325,7 @@ def _whole(setting: Setting, file: Path | None) -> None:
     if setting.relations and setting.things != 2:
         raise wrong("relations", "0, for a relation needs two things", setting.relations)
     if setting.places and setting.things != 1:
-        raise wrong("places", "0, for the corners are for one thing", setting.places)
+        raise wrong("places", "0, for a grid has places for one thing", setting.places)
     if setting.things == 2 and setting.distinct and setting.colours < 2:
         raise wrong("colours", "at least 2, for the two things differ", setting.colours)
     if abs(sum(setting.languages.values()) - 1) > 1e-9 or min(setting.languages.values()) <= 0:
