@@ -51,10 +51,13 @@ def place(
 def _alone(
     width: int, height: int, canvas: int, rng: np.random.Generator, cell: tuple[int, int] | None
 ) -> Box:
-    """One thing: its upper left corner lies in the cell's ninth of all corners there are."""
+    """One thing: its upper left corner lies in the middle of the cell's ninth of all corners, so
+    that neighbouring cells are a sixth of the free room apart."""
     corner = []
     for room, part in zip((canvas - height, canvas - width), cell or (None, None), strict=True):
-        low, high = (0, room + 1) if part is None else (part * room // 3, (part + 1) * room // 3)
-        corner.append(int(rng.integers(low, high)))
+        low, high = 0, room
+        if part is not None:
+            low, high = -(-(4 * part + 1) * room // 12), (4 * part + 3) * room // 12
+        corner.append(int(rng.integers(low, high + 1)))
     y0, x0 = corner
     return x0, y0, x0 + width, y0 + height
