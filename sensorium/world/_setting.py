@@ -129,8 +129,10 @@ class Setting(_Strict):
     kinds: int = Field(16, ge=2, description="how many kinds of things are in use")
     colours: int = Field(4, ge=1, le=len(COLOURS))
     sizes: int = Field(1, ge=1, le=len(SIZES))
-    relations: Literal[0, 2, 4] = Field(
-        0, description="of things[0] to things[1]: none, left and right, or all four"
+    relations: Literal[0, 1, 2, 4] = Field(
+        0,
+        description="of things[0] to things[1]: 0: they stand anywhere and none is told; 1: always "
+        "left_of, so that the picture says which is the first; 2: left and right; or all four",
     )
     places: Literal[0, 9] = Field(0, description="cells of a grid for one thing; 0: anywhere")
     grounds: int = Field(1, ge=1, le=len(GROUNDS))
@@ -366,6 +368,9 @@ def _carried(setting: Setting, wrong: Callable[..., RecipeError]) -> None:
             count = len(setting.factors.get(name, ()))
             if not count or count % modulo:
                 raise wrong(f"bits.{knob}", f"a multiple of {modulo} values of {name}", count)
+    if setting.things == 2 and setting.relations != 1:
+        raise wrong("relations", "1, so that the picture shows which thing is the first",
+                    setting.relations)  # fmt: skip
     told = {"redundancy": ("colour_1",), "unique_text": ("word",), "synergy": ("named_colour",)}
     for knob, names_told in told.items():
         if knob in setting.components and not set(names_told) <= set(setting.mentions):

@@ -16,6 +16,7 @@ from sensorium.world._setting import Setting
 
 TEST, VALIDATION = 0, 1  # remainders of a split's sum; all others are train
 MOST = 4_000_000  # combinations that are listed
+_THING = ("kind", "colour", "size")
 _TRIES = 64  # combinations that are drawn at once
 
 
@@ -103,6 +104,19 @@ def _arrays(index: dict[str, int]) -> dict[str, NDArray]:
     return {name: np.array([value]) for name, value in index.items()}
 
 
+def coded(columns: list[NDArray], count: int, plain: bool = False) -> NDArray[np.int64]:
+    """Rows of columns of small whole numbers from -1, each [count], as numbers: int64 [count].
+
+    Equal rows get the same number. They count from 0 without gaps, unless `plain`: then the number
+    depends on the row alone, not on which others there are.
+    """
+    made = np.zeros(count, np.int64)
+    for column in columns:
+        shifted = column.astype(np.int64) + 1
+        made = made * (128 if plain else int(shifted.max()) + 1) + shifted
+    return made if plain else np.unique(made, return_inverse=True)[1].astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Support:
     """A split's combinations of those factors that matter, each with its probability.
@@ -111,24 +125,43 @@ class Support:
     weight: float64 [cells], sums to 1.
     label: the label's number, int64 [cells]; None where the setting has none.
     labels: how many labels there are.
+    ordered: whether the picture shows which of two things is the first.
     """
 
     index: dict[str, NDArray]
     weight: NDArray[np.float64]
     label: NDArray[np.int64] | None
     labels: int
+    ordered: bool = False
 
     def code(self, names: list[str] | tuple[str, ...]) -> NDArray[np.int64]:
         """What somebody sees who sees these factors, as a number from 0: int64 [cells].
 
         Factors of one value, or that do not matter, add nothing.
         """
-        made = np.zeros(len(self.weight), np.int64)
-        for name in names:
-            if name in self.index:
-                column = self.index[name].astype(np.int64) + 1
-                made = made * (int(column.max()) + 1) + column
-        return np.unique(made, return_inverse=True)[1].astype(np.int64)
+        return coded([self.index[name] for name in names if name in self.index], len(self.weight))
+
+    def pictured(self, shown: tuple[str, ...]) -> NDArray[np.int64]:
+        """What the picture shows, as a number from 0: int64 [cells].
+
+        A picture does not say which of two things is the first: "a cat left of a dog" and "a dog
+        right of a cat" look the same. So the things count as the nearer to the upper left and the
+        other, or, where nothing is known of how they stand, without an order.
+        """
+        own = {name: self.index[name].astype(np.int64) for name in shown if name in self.index}
+        if "kind_2" not in shown or self.ordered:
+            return coded(list(own.values()), len(self.weight))
+        empty = np.zeros(len(self.weight), np.int64)
+        pair = [
+            coded([own.get(f"{what}_{at}", empty) for what in _THING], len(self.weight), True)
+            for at in (1, 2)
+        ]
+        relation = own.get("relation")
+        turned = pair[0] > pair[1] if relation is None else relation % 2 == 1
+        near, far = np.where(turned, pair[::-1], pair)
+        rest = [column for name, column in own.items() if name[:-2] not in _THING]
+        rest = [column // 2 if column is relation else column for column in rest]
+        return coded([near, far, *rest], len(self.weight))
 
 
 def support(setting: Setting, split: str, also: tuple[str, ...] = ()) -> Support:
@@ -164,7 +197,7 @@ def support(setting: Setting, split: str, also: tuple[str, ...] = ()) -> Support
         index[name][len(weight) :] = -1
         weight = np.concatenate([weight * (1 - share), weight * share])
         told = None if told is None else np.concatenate([told, told])
-    return Support(index, weight, told, count)
+    return Support(index, weight, told, count, setting.relations == 1)
 
 
 def _mattering(setting: Setting, also: tuple[str, ...]) -> set[str]:
