@@ -80,11 +80,14 @@ class Label(_Strict):
 class TableColumn(_Strict):
     """One field of the table: a factor's value, right with probability `reliability`.
 
-    Where it is wrong it is one of the other values, each equally likely.
+    Where it is wrong it is one of the other values, each equally likely. A share `blank` of its
+    cells is empty, whatever they would have held.
     """
 
     of: str
     reliability: float = Field(1.0, ge=0, le=1)
+    form: Literal["category", "number", "boolean", "text"] = "category"
+    blank: float = Share
 
 
 class Translations(_Strict):
@@ -148,6 +151,7 @@ class Setting(_Strict):
         default_factory=lambda: {"en": 1.0}, description="share of each in the column caption"
     )
     also: tuple[Language, ...] = Field((), description="columns caption_LANGUAGE beside it")
+    wordings: int = Field(1, ge=1, le=4, description="ways to word a caption; 1: always the same")
     translations: Translations | None = None
     label: Label | None = None
     bits: Bits = Field(default_factory=Bits)
@@ -217,7 +221,8 @@ class Setting(_Strict):
 
 # What is said of a scene, and to whom; nothing that it consists of.
 _TOLD = {
-    *("name", "summary", "tells", "tells_not", "mentions", "languages", "also", "translations"),
+    *("name", "summary", "tells", "tells_not", "mentions", "languages", "also", "wordings"),
+    *("translations",),
     *("table", "wrong_pairs", "missing", "emit"),
 }
 
@@ -338,6 +343,9 @@ def _whole(setting: Setting, file: Path | None) -> None:
     if ("table" in setting.emit) != bool(setting.table):
         raise wrong("table", "columns if and only if `emit` has table", list(setting.table))
     for key, column in setting.table.items():
+        if column.form == "boolean" and len(factors[column.of]) != 2:
+            raise wrong(f"table.{key}.of", "a factor of two values, for its form is boolean",
+                        column.of)  # fmt: skip
         if column.reliability < 1 and len(factors[column.of]) < 2:
             raise wrong(f"table.{key}.reliability", "1, for the factor has one value",
                         column.reliability)  # fmt: skip
