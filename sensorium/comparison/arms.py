@@ -139,7 +139,7 @@ def _changes(base: Recipe, path: str, value: Any) -> list[str]:
         PlanError: a name that is no member of the path's shelf.
     """
     kind = member_shelf(path)
-    now = _at(base.model_dump(mode="json"), path)
+    now = reach(base.model_dump(mode="json"), path)
     if kind and (path == "objectives" or path.endswith(".edits")):
         listed = value if isinstance(value, list) else [value]
         known = {item["use"]: item for item in now or [] if isinstance(item, dict)}
@@ -196,7 +196,7 @@ def _assigned(path: str, value: Any) -> str:
     return f"{path}={json.dumps(value)}"
 
 
-def _at(content: Any, path: str) -> Any:
+def reach(content: Any, path: str) -> Any:
     """What stands at a path of plain data, or None."""
     for key in path.split("."):
         if isinstance(content, list) and key.isdigit() and int(key) < len(content):
@@ -227,7 +227,7 @@ def complete(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain data in which every option of every member is written out."""
     content: dict[str, Any] = recipe.model_dump(mode="json")
     for kind, path, options in members(recipe):
-        node = _at(content, path)
+        node = reach(content, path)
         known = json.loads(json.dumps(shelf.defaults(kind, options["use"])))
         for key, value in known.items():
             node.setdefault(key, value)
@@ -314,7 +314,7 @@ def _covered(path: str, axis: str, one: Recipe, other: Recipe) -> bool:
     if last == "use" and path.startswith(f"{owner}."):
         kind = member_shelf(owner)
         option = path.removeprefix(f"{owner}.").split(".")[0]
-        uses = [_at(x.model_dump(mode="json"), axis) for x in (one, other)]
+        uses = [reach(x.model_dump(mode="json"), axis) for x in (one, other)]
         return not all(option in shelf.options(str(kind), use) for use in uses)
     return False
 
