@@ -13,8 +13,16 @@ import re
 from sensorium import draws
 from sensorium.errors import UserError
 from sensorium.world import _english
-from sensorium.world._lexicon import COLOURS, GROUNDS, NOUNS, PLACES, RELATIONS, SIZES, STRIPES
-from sensorium.world._lexicon import WORDS  # fmt: skip
+from sensorium.world._lexicon import (
+    COLOURS,
+    GROUNDS,
+    NOUNS,
+    PLACES,
+    RELATIONS,
+    SIZES,
+    STRIPES,
+    WORDS,
+)
 from sensorium.world._meaning import Meaning
 
 _NAME = re.compile(r"c([1-9][0-9]{0,2})")
@@ -59,9 +67,7 @@ def dictionary(language: str) -> dict[str, str]:
     """
     found = _NAME.fullmatch(language)
     if found is None:
-        raise UserError(
-            "no such cipher", expected="c1 to c999", found=repr(language), nearest="c1"
-        )  # fmt: skip
+        raise UserError("no such cipher", expected="c1 to c999", found=repr(language), nearest="c1")
     start = (int(found[1]) - 1) * _BLOCK
     block = _words()[start : start + _BLOCK]
     # Which word of the block stands for which English one is the language's own draw as well.

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import functools
 
-from sensorium.world._lexicon import COLOURS, GROUNDS, NOUNS, PLACES, RELATIONS, SIZES, STRIPES
-from sensorium.world._lexicon import THING, WORDS  # fmt: skip
+from sensorium.world._lexicon import (
+    COLOURS,
+    GROUNDS,
+    NOUNS,
+    PLACES,
+    RELATIONS,
+    SIZES,
+    STRIPES,
+    THING,
+    WORDS,
+)
 from sensorium.world._meaning import Meaning, Told, said
 
 _OPENINGS = ("", "there is ", "we see ", "here is ")

@@ -34,7 +34,7 @@ def language(setting: Setting, key: tuple[Key, ...]) -> str:
     if len(names) > 1:
         left = draws.uniform(*key, "language")
         for name in names[:-1]:
-            left -= setting.languages[name]  # type: ignore[index]
+            left -= setting.languages[name]
             if left < 0:
                 return name
     return names[-1]

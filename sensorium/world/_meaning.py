@@ -1,16 +1,17 @@
 """What a caption says, before any language: the mentioned facts, and nothing else of the scene.
 
 Twins are made here, on meanings, so that a twin is told in the same words and the same way as the
-truth, and so that two captions can be compared by what they claim rather than by their letters.
+truth, and is known to be false by what it claims rather than by its letters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from sensorium.world._scene import HIDDEN, Scene
+from sensorium.world._scene import HIDDEN
 
+CONVERSE = {"left_of": "right_of", "right_of": "left_of", "above": "below", "below": "above"}
 WAYS = 4  # wordings of one meaning that every language knows; 0 is the plain one
 
 
@@ -41,15 +42,14 @@ class Meaning(NamedTuple):
     named_colour: str | None = None
 
 
-def mentioned(scene: Scene, mentions: Collection[str]) -> Meaning:
-    """The facts of a scene that a caption tells.
+def mentioned(facts: Mapping[str, str], mentions: Collection[str]) -> Meaning:
+    """The facts that a caption tells.
 
     Args:
-        scene: one or two things.
+        facts: of a scene, `Scene.facts`: factor -> value; two things if there is a kind_2.
         mentions: names of factors: kind_1, colour_1, size_1, place_1, kind_2 ..., relation, ground,
             stripes, word, named_colour.
     """
-    facts = scene.facts
     told: dict[str, str | None] = {
         name: value
         for name in mentions
@@ -58,7 +58,7 @@ def mentioned(scene: Scene, mentions: Collection[str]) -> Meaning:
     get = told.get
     things = tuple(
         Told(get(f"kind_{at}"), get(f"colour_{at}"), get(f"size_{at}"), get(f"place_{at}"))
-        for at in range(1, len(scene.things) + 1)
+        for at in (("1", "2") if "kind_2" in facts else ("1",))
     )
     return Meaning(
         things, get("relation"), get("ground"), get("stripes"), get("word"), get("named_colour")
@@ -89,19 +89,27 @@ def roles_swapped(meaning: Meaning) -> Meaning:
     return meaning._replace(things=(first, second, *rest))
 
 
-def same(a: Meaning, b: Meaning) -> bool:
-    """Whether two captions claim the same: "a above b" is "b below a", "a and b" is "b and a"."""
-    return a == b or _canonical(a) == _canonical(b)
+def holds(meaning: Meaning, facts: Mapping[str, str]) -> bool:
+    """Whether a caption is true of a scene, whichever of its things is meant by which words.
+
+    So "a cat and a dog" holds where the dog comes first, "a above b" where b is below a, and "a red
+    cat" where the second thing is one. What is hidden makes nothing true.
+    """
+    for factor in ("ground", "stripes", "word", "named_colour"):
+        claim = getattr(meaning, factor)
+        if claim is not None and claim != facts.get(factor):
+            return False
+    things, relation = said(meaning), facts.get("relation")
+    if _fit(things, ("1", "2"), facts) and meaning.relation in (None, relation):
+        return True
+    converse = CONVERSE.get(relation) if relation else None
+    return _fit(things, ("2", "1"), facts) and meaning.relation in (None, converse)
 
 
-_CONVERSE = {"right_of": "left_of", "below": "above"}
-
-
-def _canonical(meaning: Meaning) -> tuple:
-    things, relation = said(meaning), meaning.relation
-    if relation is None:
-        things = tuple(sorted(things, key=lambda thing: [part or "" for part in thing]))
-    elif relation in _CONVERSE:
-        first, second, *rest = things
-        things, relation = (second, first, *rest), _CONVERSE[relation]
-    return (things, relation, *meaning[2:])
+def _fit(things: tuple[Told, ...], order: tuple[str, str], facts: Mapping[str, str]) -> bool:
+    """Whether all that is said of some things is true of the scene's things in an order."""
+    return all(
+        claim is None or claim == facts.get(f"{name}_{at}")
+        for thing, at in zip(things, order, strict=False)
+        for name, claim in zip(Told._fields, thing, strict=True)
+    )

@@ -7,6 +7,8 @@ equally likely. `_support` lists the very same distribution for exact counting.
 
 from __future__ import annotations
 
+import numpy as np
+
 from sensorium import draws
 from sensorium.world import _support
 from sensorium.world._placing import place
@@ -37,6 +39,12 @@ def another(setting: Setting, key: Key, purpose: str) -> Scene:
     """A further scene of a record's split, for one purpose, e.g. the text of a stranger."""
     split = str(key[3])
     return _drawn(setting, split, (*key, "another", purpose), f"{split}-{key[4]}-{purpose}")
+
+
+def another_facts(setting: Setting, key: Key, purpose: str) -> dict[str, str]:
+    """The facts of that scene alone, for what tells and does not show: no box is placed."""
+    rng = draws.generator(*key, "another", purpose, "factors")
+    return _facts(setting, str(key[3]), rng)
 
 
 def told(setting: Setting, scene: Scene, key: Key) -> Scene:
@@ -77,8 +85,7 @@ def translation(setting: Setting, key: Key) -> tuple[Scene, str, str] | None:
     return drawn, given.languages[first], given.languages[second]
 
 
-def _drawn(setting: Setting, split: str, key: Key, name: str) -> Scene:
-    rng = draws.generator(*key, "factors")
+def _facts(setting: Setting, split: str, rng: np.random.Generator) -> dict[str, str]:
     index = _support.draw(setting, split, rng)
     values = _support.options(setting, split)
     facts = {factor: values[factor][at] for factor, at in index.items()}
@@ -86,6 +93,12 @@ def _drawn(setting: Setting, split: str, key: Key, name: str) -> Scene:
     if told is not None:
         facts["label"] = told
     _support.hidden(setting, rng, facts)
+    return facts
+
+
+def _drawn(setting: Setting, split: str, key: Key, name: str) -> Scene:
+    rng = draws.generator(*key, "factors")
+    facts = _facts(setting, split, rng)
     things = range(1, setting.things + 1)
     boxes = place(
         [(facts[f"kind_{at}"], facts[f"size_{at}"]) for at in things],

@@ -30,13 +30,13 @@ def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]
     `caption` is in a language drawn by the shares of `setting.languages`. A translation pair is
     about a scene of its own, the same one for every record that draws the same pair.
     """
-    meaning, wording = mentioned(scene, setting.mentions), way(setting, key)
+    meaning, wording = mentioned(scene.facts, setting.mentions), way(setting, key)
     row = {"caption": say(language(setting, key), meaning, wording)}
     for name in setting.also:
         row[f"caption_{name}"] = say(name, meaning, wording)
     pair = _sampling.translation(setting, key)
     if pair is not None:
         about, first, second = pair
-        meaning = mentioned(about, setting.mentions)
+        meaning = mentioned(about.facts, setting.mentions)
         row |= {"translation_a": say(first, meaning), "translation_b": say(second, meaning)}
     return row

@@ -1,7 +1,8 @@
 """A question about a scene, and its one right answer.
 
 Kinds of question: the colour of a thing, what stands in a relation to it, whether it has a colour,
-how many things have a colour.
+how many things have a colour. Where the setting's label is whether a thing has the named colour,
+that alone is asked.
 
 Balance over scenes whose kinds and colours are uniform and independent (or only differ), which a
 setting grants over all its splits together: for any one question string each possible answer is
@@ -24,16 +25,17 @@ import functools
 from math import comb
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from sensorium import draws
 from sensorium.draws import Key
 from sensorium.world._lexicon import RELATIONS
+from sensorium.world._meaning import CONVERSE
 from sensorium.world._scene import HIDDEN, Scene
 from sensorium.world._setting import Setting
 
 SUMMARY = "a question and its answer: colour, relation, yes or no, count"
-CONVERSE = {"left_of": "right_of", "right_of": "left_of", "above": "below", "below": "above"}
 Asked = tuple[str, str]
 
 
@@ -44,7 +46,7 @@ def columns(setting: Setting) -> dict[str, pa.DataType]:
 
 def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]:
     """One question, of a kind that is drawn among those that the scene allows."""
-    asking = [_colour, _relation, _count, _equality]
+    asking = [_equality] if _label(setting) else [_colour, _relation, _count, _equality]
     rng = draws.generator(*key, "question")
     for at in rng.permutation(len(asking)):
         asked = asking[at](scene, setting, rng)
@@ -59,14 +61,14 @@ def _nameable(scene: Scene) -> bool:
     return len(set(kinds)) == len(kinds) and HIDDEN not in kinds
 
 
-def _colour(scene: Scene, setting: Setting, rng) -> Asked | None:
+def _colour(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:
     thing = scene.things[rng.integers(len(scene.things))]
     if not _nameable(scene) or thing.colour == HIDDEN or setting.colours < 2:
         return None
     return f"what colour is the {thing.kind}?", thing.colour
 
 
-def _relation(scene: Scene, setting: Setting, rng) -> Asked | None:
+def _relation(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:
     """Asked from either side, so that the relation in the question says nothing of the scene's."""
     relation = scene.relation
     if relation is None or relation == HIDDEN or not _nameable(scene):
@@ -77,19 +79,21 @@ def _relation(scene: Scene, setting: Setting, rng) -> Asked | None:
     return f"what is {RELATIONS[relation][0]} the {second.kind}?", first.kind
 
 
-def _equality(scene: Scene, setting: Setting, rng) -> Asked | None:
-    """Yes or no, each in half of the cases, by the setting's label or by a coin."""
+def _label(setting: Setting) -> str | None:
+    """The factor whose equality with the named colour is the setting's label, if that is so."""
     label = setting.label
-    chosen = int(rng.integers(len(scene.things)))
-    by_label = label is not None and label.rule == "equality" and "named_colour" in label.of
-    if by_label and label is not None:
-        factor = next(name for name in label.of if name != "named_colour")
-        chosen = int(factor.rpartition("_")[2]) - 1
-    thing = scene.things[chosen]
-    values = setting.factors[f"colour_{chosen + 1}"]
+    if label is None or label.rule != "equality" or "named_colour" not in label.of:
+        return None
+    return next(name for name in label.of if name != "named_colour")
+
+
+def _equality(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:
+    """Yes or no, each in half of the cases, by the setting's label or by a coin."""
+    factor = _label(setting) or f"colour_{1 + rng.integers(len(scene.things))}"
+    thing, values = scene.things[int(factor[-1]) - 1], setting.factors[factor]
     if not _nameable(scene) or thing.colour == HIDDEN or len(values) < 2:
         return None
-    if by_label:
+    if _label(setting):
         named = scene.facts["named_colour"]
     elif rng.random() < 0.5:
         named = thing.colour
@@ -99,7 +103,7 @@ def _equality(scene: Scene, setting: Setting, rng) -> Asked | None:
     return f"is the {thing.kind} {named}?", "yes" if named == thing.colour else "no"
 
 
-def _count(scene: Scene, setting: Setting, rng) -> Asked | None:
+def _count(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:
     """How many things have a colour that is drawn whatever the scene shows.
 
     A count is asked with a probability inverse to its frequency, so that all are equally frequent.

@@ -1,7 +1,7 @@
 """Captions that are nearly true: what a forced choice sets beside the true one.
 
-A twin is told in the language and the wording of the true caption. Where it would mean the same as
-the truth, or where there are no two things to swap, it is null.
+A twin is told in the language and the wording of the true caption, and is false: where it would be
+true of the scene as well, e.g. with both things red, it is null.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import pyarrow as pa
 from sensorium.draws import Key
 from sensorium.world import _sampling
 from sensorium.world._languages import language, say, way
-from sensorium.world._meaning import colours_swapped, mentioned, roles_swapped, same
+from sensorium.world._meaning import colours_swapped, holds, mentioned, roles_swapped
 from sensorium.world._scene import Scene
 from sensorium.world._setting import Setting
 
 SUMMARY = "false captions: colours swapped, roles swapped, another scene's"
-TRIES = 8  # scenes drawn until one means something else than the truth
+TRIES = 8  # scenes drawn until a caption is false of this one
 
 
 def columns(setting: Setting) -> dict[str, pa.DataType]:
@@ -34,7 +34,7 @@ def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]
     each other's role in the relation, or at each other's place. `caption_random`: what is true of
     another scene of the same split.
     """
-    truth = mentioned(scene, setting.mentions)
+    truth = mentioned(scene.facts, setting.mentions)
     told, wording = language(setting, key), way(setting, key)
     row: dict[str, Any] = {}
     if setting.things > 1:
@@ -42,11 +42,12 @@ def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]
             ("caption_colours", colours_swapped(truth)),
             ("caption_roles", roles_swapped(truth)),
         ):
-            row[name] = None if same(swapped, truth) else say(told, swapped, wording)
+            row[name] = None if holds(swapped, scene.facts) else say(told, swapped, wording)
     row["caption_random"] = None
     for at in range(TRIES):
-        other = mentioned(_sampling.another(setting, key, f"twin {at}"), setting.mentions)
-        if not same(other, truth):
+        facts = _sampling.another_facts(setting, key, f"twin {at}")
+        other = mentioned(facts, setting.mentions)
+        if not holds(other, scene.facts):
             row["caption_random"] = say(told, other, wording)
             break
     return row
