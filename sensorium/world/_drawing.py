@@ -89,7 +89,12 @@ def _paste(pixels: np.ndarray, thing: Thing, longest: int) -> None:
 def sprite(kind: str, colour: str, longest: int) -> np.ndarray:
     """A drawing in its colour, sRGB and alpha, uint8 [h, w, 4]."""
     alpha, relative = _cut(kind, longest)
-    return np.dstack([_tinted(relative, *TINTS[colour]), alpha])
+    light, chroma, hue = TINTS[colour]
+    # A light colour has no room above it: there the drawing's lights, not its middle, are as light
+    # as the colour, or a white lion would have no face.
+    lights = float(np.percentile(relative[alpha > 127], 85))
+    shifted = relative - lights * float(np.clip((light - 0.8) / 0.15, 0, 1))
+    return np.dstack([_tinted(shifted, light, chroma, hue), alpha])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -111,7 +116,8 @@ def _cut(kind: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     light = _lightness(small[:, :, :3])
     middle = float(np.median(light[alpha > 127]))
-    return alpha[inside], (light - middle)[inside]
+    relative = light - middle if kind in DRAWINGS else np.zeros_like(light)  # a shape is flat
+    return alpha[inside], relative[inside]
 
 
 @functools.lru_cache(maxsize=256)
