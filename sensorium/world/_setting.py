@@ -148,16 +148,16 @@ class Setting(_Strict):
     unseen_kinds: int = Field(0, ge=0, description="further kinds, only in the split unseen")
     mentions: tuple[str, ...] = Field(description="factors that the caption tells")
     languages: dict[Language, float] = Field(
-        default_factory=lambda: {"en": 1.0}, description="share of each in the column caption"
+        {"en": 1.0}, description="share of each in the column caption"
     )
     also: tuple[Language, ...] = Field((), description="columns caption_LANGUAGE beside it")
     wordings: int = Field(1, ge=1, le=4, description="ways to word a caption; 1: always the same")
     translations: Translations | None = None
     label: Label | None = None
-    bits: Bits = Field(default_factory=Bits)
+    bits: Bits = Bits()
     table: dict[str, TableColumn] = Field(default_factory=dict)
     wrong_pairs: float = Field(0.0, ge=0, lt=1, description="train records with another's text")
-    missing: Missing = Field(default_factory=Missing)
+    missing: Missing = Missing()
     emit: tuple[Member, ...] = ("image", "caption")
     split: Split
 

@@ -81,7 +81,7 @@ def parts(setting: Setting, index: dict[str, NDArray]) -> list[tuple[NDArray, in
         return [((first == second).astype(np.int64), 2)]
     if rule == "bits":
         return [
-            (sum(index[name].astype(np.int64) for name in carriers) % modulo, modulo)
+            (np.sum([index[name].astype(np.int64) for name in carriers], 0) % modulo, modulo)
             for carriers, modulo in setting.components.values()
         ]
     return []
