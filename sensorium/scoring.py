@@ -409,10 +409,10 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     size = n // (n // most)
     rows = draws.order(n, run.recipe.seed, "loss", split)
     rows = rows[: n // size * size]  # no short batch: its loss would be another
-    own, luck = _sums(run, run.step, asked, name, size, rows)
+    own, luck = loss_sums(run, run.step, asked, name, size, rows)
     if not own[:, 1].any():
         return []  # nothing was counted, and a loss of 0 would look like skill
-    other, other_luck = _sums(run, run.build().eval(), asked, name, size, rows)
+    other, other_luck = loss_sums(run, run.build().eval(), asked, name, size, rows)
     level = abs(other_luck - luck) < 0.01 * max(abs(luck), 1e-9)
     untrained = other if level else "untrained, it is asked something easier: nothing is queued"
     protocol = asked.protocol | {
@@ -425,7 +425,7 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     return [loss.score(own, {"untrained": untrained}, luck, name, protocol, key)]
 
 
-def _sums(
+def loss_sums(
     run: Run, step: Step, asked: Asked, name: str, size: int, rows: NDArray
 ) -> tuple[loss.Sums, float]:
     """An objective's sums over batches, and its mean without skill."""

@@ -2,13 +2,14 @@
 
 `choice:FIELD` the text or its twin in FIELD; `accuracy[:target]` of a classification;
 `retrieval:text_to_image@10[:field]` the right one among the first ten; `probe:FIELD` a linear probe
-of FIELD on frozen states; `loss:OBJECTIVE` an objective's own loss. Reading these loads no torch.
+of FIELD on frozen states; `loss:OBJECTIVE` an objective's own loss. A choice or an accuracy may end
+in ` without table`: that modality is absent when asked. Reading these loads no torch.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sensorium.errors import PlanError, clip, nearest
 
@@ -19,6 +20,8 @@ FORMS = {
     "probe": "probe:FIELD",
     "loss": "loss:OBJECTIVE",
 }
+WITHOUT = " without "
+ABSENCE = ("choice", "accuracy")  # what can be asked with a modality absent
 _DIRECTION = re.compile(r"(\w+?)_to_(\w+)@(\d+)\Z")
 
 
@@ -28,6 +31,7 @@ class Measure:
 
     kind: a key of `FORMS`. name: the field, target or objective it is of; None for a retrieval
     of the recipe's own text. source, sought, first: of a retrieval: asked with, looked for, rank.
+    absent: modalities that are taken away before it is asked.
     """
 
     kind: str
@@ -35,6 +39,7 @@ class Measure:
     source: str | None = None
     sought: str | None = None
     first: int | None = None
+    absent: tuple[str, ...] = ()
 
     @property
     def better(self) -> str:
@@ -63,7 +68,11 @@ def read(text: str) -> Measure:
     Raises:
         PlanError: no such kind, or not of its form.
     """
-    kind, sign, rest = str(text).partition(":")
+    asked, without, absent = str(text).partition(WITHOUT)
+    kind, sign, rest = asked.partition(":")
+    if without and kind in ABSENCE and absent:
+        gone = tuple(name.strip() for name in absent.split(","))
+        return replace(read(asked), absent=gone)
     if kind not in FORMS:
         raise PlanError(
             field="outcome",

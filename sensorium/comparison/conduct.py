@@ -1,0 +1,368 @@
+"""Conducts a comparison: decide, tune, run, judge; each part is written before the next begins.
+
+    plan.json      the plan and its hash, before anything else
+    arms.json      arm -> complete recipe, steps that the budget buys, cost of a step in every unit
+    tuned.json     arm -> rates that validation chose, and what was tried
+    runs/          one folder a run; see `running.py`
+    runs.parquet   all runs in one table
+    result.json    verdicts, beside the hash of the plan that they answer
+
+The same command goes on where it was stopped: nothing is computed that is there already.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium import draws, files
+from sensorium.comparison import arms as arms_
+from sensorium.comparison import pool, running, table
+from sensorium.comparison.arena import Arena, place
+from sensorium.comparison.plan import ANALYSIS, Plan
+from sensorium.comparison.running import ARMS, PLAN, Task
+from sensorium.comparison.statistics import Values
+from sensorium.comparison.threshold import Reached, reached
+from sensorium.comparison.verdict import Evidence, Question, Verdict, judge, weigh, weigh_samples
+from sensorium.errors import PlanError, RunError
+from sensorium.pretraining import Silent, Watcher
+
+TUNED, RESULT = "tuned.json", "result.json"
+CONTROL_SEEDS = 2  # seeds that a control is run with: it says what is learned, not by how much
+
+
+def compare(
+    plan: Plan,
+    out: str | Path,
+    on: str = "processes",
+    workers: int | None = None,
+    watcher: Watcher | None = None,
+) -> dict[str, Any]:
+    """Conducts a plan, or goes on with it; what `result.json` holds.
+
+    Args:
+        plan: complete and checked.
+        out: a new folder, or one in which this very plan was begun.
+        on, workers: see `pool.run_all`.
+        watcher: who is told how it goes.
+
+    Raises:
+        RunError: the folder is of another plan.
+        PlanError, DataError: the plan, its data or an arm is not as expected.
+        UserError: an executor or a run failed.
+    """
+    folder, watcher = Path(out), watcher or Silent()
+    with files.claim(folder):
+        begin(folder, plan)
+        watcher.say("plan", f"{plan.hash[:8]}  {plan.question}")
+        told = decide(folder, plan, watcher)
+        rates = tune(folder, plan, on, workers, watcher)
+        tasks = tasks_of(folder, plan, rates)
+        results = _carried(tasks, on, workers, watcher, "run")
+        costs = {name: _spent(arm) for name, arm in told.items()}
+        swept = [known for x in sweep_of(folder, plan) if (known := running.done(x)) is not None]
+        table.write(folder, table.rows([*swept, *results], costs))
+        family = [evidence(folder, plan, one, rates) for one in plan.names[1:]]
+        result = {
+            "plan": plan.hash,
+            "analysis": ANALYSIS,
+            "question": plan.question,
+            "verdicts": [verdict.to_json() for verdict in judge(family)],
+            "also": [x for text in plan.also for x in beside(folder, plan, text, rates)],
+            "controls": _controls(results),
+            "tuned": rates,
+            "costs": costs,
+            "how": next(iter(results))["outcomes"][plan.outcome]["how"] if results else "",
+        }
+        files.write_json(folder / RESULT, result)
+        return result
+
+
+def begin(folder: Path, plan: Plan) -> None:
+    """Writes the plan, once.
+
+    Raises:
+        RunError: another plan, or something else, is there.
+    """
+    file = folder / PLAN
+    if file.exists():
+        known = json.loads(file.read_text("utf-8"))
+        if known.get("hash") != plan.hash:
+            raise RunError(
+                file=file, expected=f"the plan that was begun here ({known.get('hash', '')[:8]})",
+                found=f"another ({plan.hash[:8]})", see="--out with a new folder",
+            )  # fmt: skip
+        return
+    if any(not x.name.startswith(".") for x in folder.iterdir()):
+        raise RunError(file=folder, expected="a new or empty folder", found="something in it")
+    content = {"hash": plan.hash, "analysis": ANALYSIS, "plan": plan.model_dump(mode="json")}
+    files.write_json(file, content)
+
+
+def decide(folder: Path, plan: Plan, watcher: Watcher) -> dict[str, Any]:
+    """Arms with their steps and costs, measured once and stored.
+
+    Raises:
+        PlanError: the budget buys no step of an arm, or sizes cannot be made equal.
+    """
+    file = folder / ARMS
+    if file.exists():
+        return json.loads(file.read_text("utf-8"))
+    watcher.say("data", place(plan))
+    made = arms_.derive(plan)
+    readers = {arm.name: _readers(folder, plan, arm) for arm in made}
+    if plan.equal_parameters is not None:
+        from sensorium.comparison.equal_parameters import equalise
+
+        # One tokenizer for all: arms differ in the axis alone, so any arm's readers will do.
+        made = equalise(made, plan.equal_parameters, readers[made[0].name])
+    told = {}
+    for arm in made:
+        steps, cost = _measured(folder, plan, arm, readers[arm.name])
+        told[arm.name] = {
+            "recipe": arm.recipe.model_dump(mode="json"),
+            "steps": steps,
+            "cost": asdict(cost),
+            "run": cost.run(steps),
+        }
+        watcher.say("arm", f"{arm.name}  {steps:,} steps, {cost.parameters:,} parameters")
+    files.write_json(file, told)
+    return told
+
+
+def _readers(folder: Path, plan: Plan, arm: arms_.Arm) -> dict[str, Any]:
+    from sensorium.records import field_of
+
+    arena = Arena.of(plan, folder, arm.recipe)
+    names = (*arm.recipe.modalities, *arm.recipe.targets)
+    return {
+        name: arena.reader(arm.recipe, name, field_of(arena.records.fields, name)).modality
+        for name in names
+    }
+
+
+def _measured(
+    folder: Path, plan: Plan, arm: arms_.Arm, modalities: dict[str, Any]
+) -> tuple[int, Any]:
+    """How many steps the budget buys an arm, and what one costs: on two real batches."""
+    import torch
+
+    from sensorium.building import build
+    from sensorium.comparison import costs
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as its runs have
+    try:
+        batches = running.batches_of(Arena.of(plan, folder, arm.recipe), arm.recipe, modalities)
+        cost = costs.measure(
+            build(arm.recipe, modalities), [batches[0], batches[1]], arm.recipe.optimiser
+        )
+    finally:
+        torch.set_num_threads(threads)
+    steps = costs.steps_for(plan.budget, cost, arm.name)
+    if steps < plan.looks and plan.at == "threshold":
+        raise PlanError(
+            field="looks", expected=f"at most {steps:,}, the steps of {arm.name}",
+            found=f"{plan.looks:,}",
+        )  # fmt: skip
+    return steps, cost
+
+
+def _spent(arm: dict[str, Any]) -> dict[str, float]:
+    return arm["run"]
+
+
+# --- tuning ------------------------------------------------------------------------------------
+
+
+def sweep_of(folder: Path, plan: Plan) -> list[Task]:
+    """The runs of the sweep: every arm with every pair of rates, one seed that no run has."""
+    if plan.sweep is None:
+        return []
+    tried = {key: values for key, values in plan.sweep.model_dump().items() if values}
+    grid = [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
+    seed = next(
+        seed for at in range(len(plan.seeds) + 1)
+        if (seed := draws.integer("sweep", plan.hash, at) % 2**31) not in plan.seeds
+    )  # fmt: skip
+    return [Task(str(folder), "sweep", name, seed, rates) for name in plan.names for rates in grid]
+
+
+def tune(
+    folder: Path, plan: Plan, on: str, workers: int | None, watcher: Watcher
+) -> dict[str, dict[str, float]]:
+    """arm -> its rates: those with the best outcome on validation, of equals the first.
+
+    Raises:
+        RunError: every run of an arm's sweep diverged.
+    """
+    tasks = sweep_of(folder, plan)
+    chosen: dict[str, dict[str, float]] = {name: {} for name in plan.names}
+    if not tasks:
+        return chosen
+    results = _carried(tasks, on, workers, watcher, "tune")
+    sign = 1 if plan.measure.better == "higher" else -1
+    for name in plan.names:
+        own = [x for x in results if x["arm"] == name and not x["failed"]]
+        if not own:
+            raise RunError(file=folder, field=f"arms.{name}", found="none: all diverged",
+                           expected="a learning rate of the sweep that trains")  # fmt: skip
+        best = max(own, key=lambda x: sign * x["outcomes"][plan.outcome]["mean"])
+        chosen[name] = best["rates"]
+        watcher.say(
+            "tuned", f"{name}  " + ", ".join(f"{k} {v:g}" for k, v in best["rates"].items())
+        )
+    files.write_json(folder / TUNED, chosen)
+    return chosen
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def tasks_of(folder: Path, plan: Plan, rates: dict[str, dict[str, float]]) -> list[Task]:
+    """Seed by seed, so that whoever stops early has whole pairs; controls of the last arm first."""
+    last = plan.names[-1]
+    controls = [
+        Task(str(folder), "control", last, seed, rates[last], name)
+        for name in plan.controls
+        for seed in plan.seeds[:CONTROL_SEEDS]
+    ]
+    runs = [
+        Task(str(folder), "run", name, seed, rates[name])
+        for seed in plan.seeds
+        for name in plan.names
+    ]
+    return [*controls, *runs]
+
+
+def _carried(
+    tasks: Sequence[Task], on: str, workers: int | None, watcher: Watcher, what: str
+) -> list[dict[str, Any]]:
+    count = 0
+
+    def each(result: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        watcher.progress(what, count, len(tasks), result["name"])
+
+    return pool.run_all(tasks, on, workers, each)
+
+
+# --- judging -----------------------------------------------------------------------------------
+
+
+def values_of(
+    folder: Path, plan: Plan, arm: str, text: str, rates: dict[str, dict[str, float]]
+) -> tuple[Values, list[str]]:
+    """Outcomes of an arm float64 [seeds, items], and the items' keys: those that all seeds have."""
+    found = [
+        running.items(Task(str(folder), "run", arm, seed, rates[arm])).get(text, {})
+        for seed in plan.seeds
+    ]
+    keys = [key for key in found[0] if all(key in other for other in found)]
+    return np.array([[one[key] for key in keys] for one in found], float), keys
+
+
+def _paired(
+    folder: Path, plan: Plan, name: str, text: str, rates: dict[str, dict[str, float]]
+) -> tuple[Values, Values]:
+    """Outcomes of an arm and of the first one, over the items that both have."""
+    (one, mine), (other, theirs) = (
+        values_of(folder, plan, arm, text, rates) for arm in (name, plan.names[0])
+    )
+    place = {key: at for at, key in enumerate(theirs)}
+    both = [(at, place[key]) for at, key in enumerate(mine) if key in place]
+    rows, columns = (np.array(x, int) for x in zip(*both, strict=True))
+    return one[:, rows], other[:, columns]
+
+
+def evidence(folder: Path, plan: Plan, name: str, rates: dict[str, dict[str, float]]) -> Evidence:
+    """What was found about one arm against the first."""
+    told = plan.prediction
+    question = Question(
+        name=name,
+        against=plan.names[0],
+        outcome=plan.outcome,
+        margin=plan.margin,
+        unit="log2 samples" if plan.at == "threshold" else plan.measure.unit,
+        higher=plan.at == "budget" and plan.measure.better == "higher",
+        alpha=plan.alpha,
+        floor=plan.measure.chance if plan.at == "budget" else None,
+        prediction=None if told is None else (told.low, told.high),
+    )
+    if plan.at == "threshold":
+        return weigh_samples(
+            question, *(crossings(folder, plan, arm, rates) for arm in (name, plan.names[0]))
+        )
+    return weigh(
+        question, *_paired(folder, plan, name, plan.outcome, rates), ("verdict", plan.hash)
+    )
+
+
+def crossings(
+    folder: Path, plan: Plan, arm: str, rates: dict[str, dict[str, float]]
+) -> list[Reached]:
+    """When each run of an arm reached the threshold, on validation."""
+    assert plan.threshold is not None
+    found = []
+    for seed in plan.seeds:
+        result = running.done(Task(str(folder), "run", arm, seed, rates[arm]))
+        assert result is not None, "judged before it was run"
+        looks = [(x["samples"], x["outcome"]) for x in result["curve"] if x["samples"] > 0]
+        samples, scores = zip(*looks, strict=True)
+        higher = plan.measure.better == "higher"
+        found.append(reached(samples, scores, plan.threshold, higher))
+    return found
+
+
+def beside(
+    folder: Path, plan: Plan, text: str, rates: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
+    """A further outcome of every arm against the first: told, not judged."""
+    from sensorium.comparison import statistics
+
+    made = []
+    for name in plan.names[1:]:
+        one, other = _paired(folder, plan, name, text, rates)
+        found = statistics.difference(one, other)
+        made.append(
+            {
+                "outcome": text,
+                "name": name,
+                "against": plan.names[0],
+                "means": [float(one.mean()), float(other.mean())],
+                "difference": found.mean,
+                "interval": list(found.interval(1 - plan.alpha)),
+            }
+        )
+    return made
+
+
+def _controls(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """control -> outcomes, means over its seeds."""
+    made: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if result["stage"] == "control":
+            made.setdefault(result["control"], []).append(result)
+    return [
+        {
+            "control": name,
+            "arm": own[0]["arm"],
+            "seeds": len(own),
+            "outcomes": {
+                text: math.fsum(x["outcomes"][text]["mean"] for x in own) / len(own)
+                for text in own[0]["outcomes"]
+            },
+        }
+        for name, own in made.items()
+    ]
+
+
+__all__ = ["Verdict", "compare"]
