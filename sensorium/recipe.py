@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from sensorium import shelf
-from sensorium.errors import RecipeError, clip, nearest
+from sensorium.errors import RecipeError, UserError, clip, nearest
 from sensorium.recipe_changes import merged, override
 from sensorium.recipe_yaml import line_of, read_yaml
 
@@ -119,6 +119,10 @@ class Recipe(_Strict):
     order: dict[str, Literal["full", "causal"]] = Field(default_factory=dict)
     variants: dict[str, list[Variant]] = Field(
         default_factory=dict, description="further views of a modality, numbered from 1"
+    )
+    modality_dropout: dict[str, float] = Field(
+        default_factory=dict,
+        description="modality -> share of the training records, drawn each epoch, that lack it",
     )
     targets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="classes to be told, e.g. {label: {use: label}}"
@@ -257,7 +261,9 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
         recipe = Recipe(**content)
     except ValidationError as error:
         raise explained(error, Recipe, place) from None
-    for modality in (*recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants):
+    for modality in (
+        *recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants, *recipe.modality_dropout
+    ):  # fmt: skip
         if modality not in recipe.modalities:
             raise RecipeError(
                 file=place and place.name, field=modality,
@@ -269,6 +275,12 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
             file=place and place.name, field=f"encoders.{missing[0]}",
             expected=f"an encoder for the modality {missing[0]}", found="none",
         )  # fmt: skip
+    for modality, share in recipe.modality_dropout.items():
+        if not 0 <= share <= 1:
+            raise RecipeError(
+                file=place and place.name, field=f"modality_dropout.{modality}",
+                expected="a share from 0 to 1", found=f"{share:g}",
+            )  # fmt: skip
     for modality, variants in recipe.variants.items():
         if modality in recipe.prepare and any(variant.augment for variant in variants):
             raise RecipeError(
@@ -424,10 +436,18 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def explained(
-    error: ValidationError, model: type[BaseModel], file: Path | None, prefix: str = ""
-) -> RecipeError:
-    """Pydantic's first complaint in our words: path, line, expected, found, nearest."""
-    first = error.errors()[0]
+    error: ValidationError,
+    model: type[BaseModel],
+    file: Path | None,
+    prefix: str = "",
+    kind: type[UserError] = RecipeError,
+) -> UserError:
+    """Pydantic's first complaint in our words: path, line, expected, found, nearest.
+
+    An unknown key comes before a missing one, which may be what it was meant to be.
+    """
+    told = error.errors()
+    first = next((x for x in told if x["type"] == "extra_forbidden"), told[0])
     path = tuple(first["loc"])
     owner = model
     for key in path[:-1]:
@@ -444,16 +464,16 @@ def explained(
     }
     if first["type"] == "extra_forbidden":
         valid = list(owner.model_fields)
-        return RecipeError(expected="one of " + ", ".join(valid), found=clip(path[-1]),
+        return kind(expected="one of " + ", ".join(valid), found=clip(path[-1]),
                            nearest=nearest(str(path[-1]), valid), **place)  # fmt: skip
     if first["type"] == "missing":
-        return RecipeError(expected="a value", found="nothing", **place)
+        return kind(expected="a value", found="nothing", **place)
     if first["type"] == "value_error":  # of two options that do not go together: a sentence
-        return RecipeError(first["msg"].removeprefix("Value error, "), **place)
+        return kind(first["msg"].removeprefix("Value error, "), **place)
     message = first["msg"].removeprefix("Input should be ")
     message = message.split(", unable to parse")[0]
     near = None
     if first["type"] == "literal_error":
         choices = re.findall(r"'([^']+)'", first["msg"])
         near = nearest(str(first["input"]), choices)
-    return RecipeError(expected=message, found=clip(first["input"]), nearest=near, **place)
+    return kind(expected=message, found=clip(first["input"]), nearest=near, **place)
