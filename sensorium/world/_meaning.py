@@ -90,14 +90,13 @@ def roles_swapped(meaning: Meaning) -> Meaning:
 
 
 def holds(meaning: Meaning, facts: Mapping[str, str]) -> bool:
-    """Whether a caption is true of a scene, whichever of its things is meant by which words.
+    """Whether a caption may be true of a scene, whichever of its things is meant by which words.
 
     So "a cat and a dog" holds where the dog comes first, "a above b" where b is below a, and "a red
-    cat" where the second thing is one. What is hidden makes nothing true.
+    cat" where the second thing is one. What is hidden contradicts nothing.
     """
     for factor in ("ground", "stripes", "word", "named_colour"):
-        claim = getattr(meaning, factor)
-        if claim is not None and claim != facts.get(factor):
+        if _contradicts(getattr(meaning, factor), facts.get(factor)):
             return False
     things, relation = said(meaning), facts.get("relation")
     if _fit(things, ("1", "2"), facts) and meaning.relation in (None, relation):
@@ -107,9 +106,13 @@ def holds(meaning: Meaning, facts: Mapping[str, str]) -> bool:
 
 
 def _fit(things: tuple[Told, ...], order: tuple[str, str], facts: Mapping[str, str]) -> bool:
-    """Whether all that is said of some things is true of the scene's things in an order."""
-    return all(
-        claim is None or claim == facts.get(f"{name}_{at}")
+    """Whether nothing said of some things contradicts the scene's things in an order."""
+    return not any(
+        _contradicts(claim, facts.get(f"{name}_{at}"))
         for thing, at in zip(things, order, strict=False)
         for name, claim in zip(Told._fields, thing, strict=True)
     )
+
+
+def _contradicts(claim: str | None, fact: str | None) -> bool:
+    return claim is not None and claim != fact and fact != HIDDEN
