@@ -52,15 +52,18 @@ def derive(plan: Plan) -> list[Arm]:
     """The arms of a plan, in its order.
 
     Raises:
-        PlanError: the axis does not exist, a value is no member or no option, arms are equal, or
-            they differ outside the axis; names every differing path.
-        RecipeError: the plan's own recipe is not as expected.
+        PlanError: the recipe or what is set in it is not as expected, the axis does not exist, a
+            value is no member or no option, arms are equal, or they differ outside the axis; names
+            every differing path.
     """
     held = [_assigned(path, value) for path, value in plan.set.items()]
     if plan.axis == WHOLE:
         made = [_whole(name, value, plan.size, held) for name, value in plan.arms.items()]
     else:
-        base = load(plan.recipe, plan.size, held)
+        with _told_of("recipe"):
+            load(plan.recipe, plan.size)
+        with _told_of("set"):
+            base = load(plan.recipe, plan.size, held)
         refuse_axis(base, plan.axis)
         made = [_arm(plan, name, value, held) for name, value in plan.arms.items()]
     refuse_differences(made, plan.axis, tuned(plan))
@@ -77,13 +80,13 @@ def _whole(name: str, value: Any, size: str, held: list[str]) -> Arm:
     """The arm of a comparison of whole recipes."""
     if not isinstance(value, str):
         raise PlanError(field=f"arms.{name}", expected="the name of a recipe", found=clip(value))
-    with _told_of(name):
+    with _told_of(f"arms.{name}"):
         return Arm(name, load(value, size, held))
 
 
 def _arm(plan: Plan, name: str, value: Any, held: list[str]) -> Arm:
     """One arm: the plan's recipe with its value of the axis put in."""
-    with _told_of(name):
+    with _told_of(f"arms.{name}"):
         further: dict[str, Any] = {}
         if isinstance(value, dict):
             own = _own_keys(plan, value)
@@ -149,6 +152,8 @@ def _changes(base: Recipe, path: str, value: Any) -> list[str]:
         for item in content:
             _refuse_stranger(kind, item.get("use") if isinstance(item, dict) else item, path)
         return [_assigned(path, content)]
+    if kind and value == {}:
+        return []  # as the recipe has it
     if kind and not isinstance(value, dict):
         value = {"use": value}
     if kind and "use" in value:
@@ -209,14 +214,14 @@ def reach(content: Any, path: str) -> Any:
 
 
 @contextlib.contextmanager
-def _told_of(name: str) -> Iterator[None]:
-    """Names the arm in a mistake that is found inside."""
+def _told_of(field: str) -> Iterator[None]:
+    """Names the plan's field in a mistake that is found inside."""
     try:
         yield
     except UserError as error:
         raise PlanError(
             error.what,
-            field=f"arms.{name}",
+            field=field,
             expected=error.expected,
             found=error.found,
             nearest=error.nearest,

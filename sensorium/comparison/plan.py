@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sensorium.comparison import arms, measure, refusals
 from sensorium.comparison.measure import Measure
-from sensorium.errors import PlanError, RecipeError, clip
+from sensorium.errors import PlanError, clip
 from sensorium.recipe import Size, explained
 from sensorium.recipe_yaml import plain, problem, read_yaml, safe_yaml
 
@@ -88,6 +88,9 @@ class Plan(_Strict):
         None, description="option that is scaled until all arms train equally many parameters"
     )
     outcome: str = Field(description="what is measured; see `measure`")
+    also: tuple[str, ...] = Field(
+        (), description="further outcomes, told beside the first with their intervals, not judged"
+    )
     at: Literal["budget", "threshold"] = Field(
         "budget", description="judged: the outcome at the end, or log2 of samples to the threshold"
     )
@@ -236,10 +239,7 @@ def _typed(kind: type[Any], content: Any, file: Path | None, prefix: str = "") -
     try:
         return kind(**content)
     except ValidationError as error:
-        told: RecipeError = explained(error, kind, file, prefix)
-        raise PlanError(
-            told.what, expected=told.expected, found=told.found, nearest=told.nearest
-        ) from None
+        raise explained(error, kind, file, prefix, PlanError) from None
 
 
 _BUDGET = re.compile(
