@@ -1,7 +1,16 @@
 """Runs every measurement and writes benchmarks/results; about an hour on two
 cores. Speed comes first, while the machine is quiet."""
 
-from benchmarks import corpora, few_labels, objectives, packing, photographs, quality, vocabulary
+from benchmarks import (
+    corpora,
+    few_labels,
+    objectives,
+    packing,
+    photographs,
+    quality,
+    statistics,
+    vocabulary,
+)
 
 objectives.main([])
 vocabulary.main([])
@@ -11,3 +20,4 @@ quality.main(["--ablate"])
 corpora.main()
 photographs.main()
 few_labels.main([])
+statistics.main([])
