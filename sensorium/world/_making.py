@@ -127,7 +127,7 @@ def describe(setting: Setting, scenes: int, seed: int, counts: dict[str, int]) -
         "seed": seed,
         "counts": counts,
         "bits": _information.bits(setting),
-        "floors": _floors.floors(setting),
+        "floors": _floors.floors(setting, counts),
         "version": sensorium.__version__,
     }
 

@@ -51,11 +51,13 @@ class Bits(_Strict):
     visible erasure: of the next whole number, so much is hidden in a drawn share of the scenes.
     """
 
-    redundancy: float = Field(0.0, ge=0, le=2, description="by picture and text alike: colour_1")
-    unique_image: float = Field(0.0, ge=0, le=2, description="by the picture alone: ground")
-    unique_text: float = Field(0.0, ge=0, le=2, description="by the text alone: word")
+    redundancy: float = Field(
+        default=0.0, ge=0, le=2, description="by picture and text alike: colour_1"
+    )
+    unique_image: float = Field(default=0.0, ge=0, le=2, description="by the picture alone: ground")
+    unique_text: float = Field(default=0.0, ge=0, le=2, description="by the text alone: word")
     synergy: float = Field(
-        0.0, ge=0, le=2, description="by both together: colour_2 seen, named_colour read"
+        default=0.0, ge=0, le=2, description="by both together: colour_2 seen, named_colour read"
     )
 
 

@@ -75,7 +75,7 @@ def grouped(
 ) -> tuple[list[NDArray], NDArray[np.float64]]:
     """Equal rows of whole-numbered columns as one, their weights added."""
     _, first, same = np.unique(coded(columns, len(weight)), return_index=True, return_inverse=True)
-    return [column[first] for column in columns], np.bincount(same, weight)
+    return [column[first] for column in columns], np.bincount(same, weight).astype(np.float64)
 
 
 def _true(listed: Support, name: str) -> NDArray[np.int64]:
