@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__, commands_cache, commands_task
+from sensorium import __version__, commands_cache, commands_task, commands_world
 from sensorium.errors import UserError
 from sensorium.options import (
     Data,
@@ -43,6 +43,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Data sets that Sensorium knows.")
 app.add_typer(data_app, name="data")
 app.add_typer(commands_cache.app, name="cache")
+app.add_typer(commands_world.app, name="world")
 
 _DATA_HELP = "CSV, TSV, Parquet, JSONL, COCO JSON, WebDataset, or a folder of pictures and texts"
 

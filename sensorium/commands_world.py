@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +46,8 @@ def make(
     )
     teller.close()
     console.print(rail("world", f"{out}  {_counts(facts)}"))
-    console.print(rail("tells", chosen.tells.strip()))
+    for line in _wrapped("tells", chosen.tells):
+        console.print(line)
     console.print(rail("try", command("world", "show", out)))
 
 
@@ -54,7 +56,7 @@ def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A made world.")],
     json: Json = False,
 ) -> None:
-    """Draw the contact sheet of a world; print its counts, bits, floors and ceilings."""
+    """Draw the contact sheet of a world; print counts, bits, floors and ceilings (of test)."""
     from sensorium.errors import command
     from sensorium.terminal import rail
     from sensorium.world import _making, _sheet
@@ -67,7 +69,12 @@ def show(
     console, _ = consoles()
     console.print(rail("world", f"{facts['setting']['name']}, seed {facts['seed']}", "bold"))
     console.print(rail("scenes", _counts(facts)))
-    for line in _table("bits", facts["bits"]) + _table("score", facts["floors"]):
+    for line in _wrapped("tells", facts["setting"]["tells"]):
+        console.print(line)
+    # Of the test split: the others differ only where they are balanced otherwise.
+    for line in _bits(facts["bits"]["test"]) if "test" in facts["bits"] else []:
+        console.print(line)
+    for line in _scores(facts["floors"].get("test", {})):
         console.print(line)
     console.print(rail("sheet", str(sheet)))
     console.print(rail("try", command("pretrain", folder, "--recipe", "clip")))
@@ -79,36 +86,76 @@ def list_settings() -> None:
     from sensorium.world import _setting
 
     for name in _setting.names():
-        print(f"{name:<16}{' '.join(_setting.load(name).tells.split())}")
+        told = textwrap.wrap(_setting.load(name).tells, 100 - 16)
+        print("\n".join(f"{'' if at else name:<16}{line}" for at, line in enumerate(told)))
+
+
+def _wrapped(word: str, text: str) -> list[str]:
+    """A paragraph in the rail."""
+    from sensorium.terminal import RAIL, WIDTH, rail
+
+    lines = textwrap.wrap(text, WIDTH - RAIL)
+    return [rail("" if at else word, line) for at, line in enumerate(lines)]
 
 
 def _counts(facts: dict[str, Any]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in facts["counts"].items())
 
 
-def _table(title: str, values: dict[str, Any]) -> list[str]:
-    """Names and numbers; one level of nesting becomes columns."""
+def _bits(told: dict[str, Any]) -> list[str]:
+    """What each modality tells of the label; of two together the four parts (BROJA)."""
     from sensorium.terminal import rail
 
-    nested = {name: row for name, row in values.items() if isinstance(row, dict)}
-    columns = list(dict.fromkeys(name for row in nested.values() for name in row))
-    width = max([len(name) for name in values], default=0) + 2
-    lines = []
-    if columns:
-        heads = "".join(f"{column.replace('_', ' '):>14}" for column in columns)
-        lines.append(rail(title, " " * width + heads))
-    for name, row in values.items():
-        if isinstance(row, dict):
-            cells = "".join(f"{_number(row.get(column)):>14}" for column in columns)
+    lines = [f"{_number(told['label'])} in the label"]
+    parts = {name: value for name, value in told.items() if name != "label"}
+    for name, value in parts.items():
+        if isinstance(value, dict):
+            first, second = name.split(" and ")
+            names = {"redundancy": "redundant", "unique_first": f"only {first}",
+                     "unique_second": f"only {second}", "synergy": "synergy"}  # fmt: skip
+            split = ", ".join(f"{_number(value['broja'][key])} {of}" for key, of in names.items())
+            lines.append(f"{name}: {split}")
         else:
-            cells = f"{_number(row):>14}"
-        lines.append(rail(title if not lines else "", f"{name.replace('_', ' '):<{width}}{cells}"))
-    return lines
+            lines[0] += f", {_number(value)} in the {name}"
+    return [rail("" if at else "bits", line) for at, line in enumerate(lines)]
 
 
-def _number(value: Any) -> str:
+# The columns of the table of floors: in `world.json` -> over the column.
+_FLOORS = {
+    "chance": "chance",
+    "majority": "majority",
+    "best_image_only": "image",
+    "best_text_only": "text",
+    "best_table_only": "table",
+    "best_sum": "sum",
+    "best_sum_at_most": "sum at most",
+    "best_possible": "best",
+}
+
+
+def _scores(told: dict[str, dict[str, float]]) -> list[str]:
+    """A row a question, a column a floor; a column that no question has is left out."""
+    from sensorium.terminal import rail
+
+    columns = [name for name in _FLOORS if any(name in scores for scores in told.values())]
+    names = {question: question.replace("_", " ").replace(":", " ") for question in told}
+    width = max(map(len, names.values()), default=0) + 1
+    heads = [_FLOORS[column] for column in columns]
+    lines = [" " * width + "".join(f"{head:>{max(9, len(head) + 2)}}" for head in heads)]
+    for question, name in names.items():
+        cells = [_number(told[question].get(column)) for column in columns]
+        lines.append(
+            f"{name:<{width}}"
+            + "".join(
+                f"{cell:>{max(9, len(head) + 2)}}" for cell, head in zip(cells, heads, strict=True)
+            )
+        )
+    return [rail("" if at else "floors", line) for at, line in enumerate(lines)]
+
+
+def _number(value: float | None) -> str:
     """Three places, without a leading zero below one."""
-    if isinstance(value, float):
-        text = f"{value:.3f}"
-        return text.removeprefix("0") if 0 < value < 1 else text
-    return "–" if value is None else str(value)
+    if value is None:
+        return "–"
+    text = f"{abs(round(value, 3)):.3f}"
+    return text if text == "0.000" else text.removeprefix("0")

@@ -32,6 +32,7 @@ SHELVES = (
     "recipes",
     "tasks",
     "formats",
+    "world",
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _packages: list[str] = ["sensorium"]

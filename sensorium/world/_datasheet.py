@@ -31,8 +31,9 @@ Train, validation and test share no combination of {over}.{unseen}
 
 {columns}
 
-The factors stand beside them as columns of their own, for probes: {factors}. Training takes
-`image` and `caption` unless told otherwise.
+The factors that differ stand beside them as columns of their own, for probes, here with how many
+values each has: {factors}.
+Training takes `image` and `caption` unless told otherwise.
 
 ## Knobs
 
