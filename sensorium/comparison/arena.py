@@ -51,7 +51,7 @@ def place(plan: Plan) -> str:
     return str(folder)
 
 
-@dataclass
+@dataclass(eq=False)
 class Arena:
     """Records with splits, and their columns as different recipes read them.
 
