@@ -21,6 +21,14 @@ LABELS = {
     "text_alone": "words alone",
     "vectors": "its vectors alone",
     "untrained": "untrained weights",
+    # Of a made world, by counting: nobody who sees as much can do better.
+    "best_image_only": "best by picture alone",
+    "best_text_only": "best by words alone",
+    "best_table_only": "best by table alone",
+    "best_sum": "best sum of scores",
+    "best_sum_at_most": "best sum, at most",
+    "best_sum_fitted": "best fitted sum",
+    "best_possible": "best possible",
 }
 ZERO_SHOT = "zero-shot "  # of an imported model; its name and licence follow
 # What knows nothing of the single record. A run that does not beat all of them has no skill yet.
