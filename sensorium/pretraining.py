@@ -235,7 +235,10 @@ def _train(
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
-        run.note(fitted=True)
+        told = [about.told() for about in run.modalities.values() if hasattr(about, "told")]
+        for line in told:  # what was inferred of a table's columns
+            watcher.say("note", line)
+        run.note(fitted=True, notes=[*run.info.get("notes", []), *told])
     columns = _columns(run, records, watcher, stopping)
     own = _fit(run, records, columns, "", began, watcher, stopping)
     if run.recipe.tune is not None:
@@ -244,14 +247,14 @@ def _train(
             watcher.say("note", UNUSED)
             if UNUSED not in run.info["notes"]:
                 run.note(notes=[*run.info["notes"], UNUSED])
-    told = {}
+    kept = {}
     for name in controls.names(run.recipe):
         progress = _fit(run, records, columns, name, began, watcher, stopping)
         recipe = controls.recipe_of(name, run.recipe)
-        told[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
+        kept[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
     size = min(run.recipe.optimiser.batch, len(records.positions("train")))
     run.note(
-        controls=told,
+        controls=kept,
         compares=run.compares,
         samples=own.step * size,  # fewer than planned where patience ended it
         best_step=own.best_step,
@@ -296,6 +299,7 @@ def _fit(
         seed,
         augmented(recipe),
         views(step.objectives),
+        recipe.modality_dropout,
     )
     validate = validation(run, records, columns, recipe, step)
     if not control and "plan" not in run.info:
@@ -371,10 +375,7 @@ def _same_contents(run: Run, records: Records, columns: dict[str, Column]) -> No
     Raises:
         DataError: a record changed since the run began; names the first.
     """
-    now = {}
-    for at, record in enumerate(records):
-        items = [column.identity[column.index[at]].tolist() for column in columns.values()]
-        now[record.key] = f"{draws.integer(json.dumps(items)):016x}"
+    now = contents_of(records, columns)
     file = run.folder / "contents.json"
     if not file.exists():
         files.write_json(file, now)
@@ -390,6 +391,15 @@ def _same_contents(run: Run, records: Records, columns: dict[str, Column]) -> No
                 found="others",
                 see="put them back, or begin anew with sensorium pretrain",
             )
+
+
+def contents_of(records: Records, columns: dict[str, Column]) -> dict[str, str]:
+    """Record key -> hash of what the record holds, as some columns read it; hexadecimal."""
+    told = {}
+    for at, record in enumerate(records):
+        items = [column.identity[column.index[at]].tolist() for column in columns.values()]
+        told[record.key] = f"{draws.integer(json.dumps(items)):016x}"
+    return told
 
 
 def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sensorium import shelf, splits
+from sensorium import shelf, splits, tables
 from sensorium.errors import DataError, clip, command, nearest, unknown
 from sensorium.layouts import _header
 from sensorium.records import Blob, Record, Records, Rejected, Value
@@ -25,7 +25,7 @@ CAPTIONS = ("caption", "captions", "text", "txt", "title", "description", "name"
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 # Tried in this order; `folder` last, for it also fits a folder of shards with a picture beside.
 ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
-_WHAT = {"image": "pictures", "text": "texts", "label": "classes"}
+_WHAT = {"image": "pictures", "text": "texts", "label": "classes", "table": "numbers or categories"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
@@ -41,7 +41,8 @@ def read(
     Args:
         data: the name of a member of the `datasets` shelf, or a path.
         fields: what takes part, e.g. {"photo": "image", "title": "text"}; None infers one picture
-            and one text.
+            and one text. Where a table takes part and no field is told to be of it, its columns
+            are inferred in both cases: see `tables`.
         limit: the share of records that may be set aside.
         need: the modalities that a record cannot do without. None asks for what training needs:
             all of `train`, enough records, splits. Else, e.g. for a gallery to search, records
@@ -50,7 +51,8 @@ def read(
 
     Raises:
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
-            records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal.
+            records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal; a
+            column of a table that holds pictures or lists, or one value alone.
     """
     if not str(data).strip():
         raise DataError("data", expected="a data set's name or a path", found="an empty text")
@@ -60,6 +62,8 @@ def read(
         found: Records = shelf.load("datasets", str(data)).read()
         if fields is not None:
             found.fields = _told(found, fields)
+        if "table" in (train if need is None else need):
+            found.fields |= tables.infer(found)
         if path.exists():
             found.notes.append(f"{data} is the data set of that name; the path would be ./{data}")
         return splits.assign(found) if need is None else found
@@ -81,6 +85,8 @@ def read(
         raise DataError(file=data, expected="records", found=f"an empty {layout}")
     if records.records:
         records.fields = infer(records) if fields is None else _told(records, fields)
+        if "table" in (train if need is None else need):
+            records.fields |= tables.infer(records)
         _set_aside_incomplete(records, train if need is None else need)
         _join_rows_of_one_picture(records)
     _check_rate(records, limit)
@@ -272,6 +278,7 @@ def _told(records: Records, fields: dict[str, str]) -> dict[str, str]:
                 found=clip(name),
                 nearest=nearest(name, present),
             )
+    tables.refuse_unfit(records, [name for name, kind in fields.items() if kind == "table"])
     return dict(fields)
 
 
@@ -373,6 +380,7 @@ def _check_usable(records: Records, train: tuple[str, ...]) -> None:
             found=f"{len(records)}",
             see=command("doctor", records.name),
         )
+    tables.refuse_constant(records)
     if "text" not in train or "label" in train:  # one question may be asked of every picture
         return
     text = records.field_of("text")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium import comparing, files, shelf, towers, towers_imported, zero_shot
 from sensorium.errors import UserError
+from sensorium.finetuning.predicting import asked
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
 from sensorium.report import answers, examples
@@ -292,9 +293,8 @@ def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple
     if "classification" in tasks and run.recipe.name.endswith("_answering"):
         tried.append(("Ask about a picture", f"sensorium answer {place} FILE QUESTION"))
     elif "classification" in tasks:
-        asked = "FILE" if "image" in run.recipe.modalities else "WORDS"
-        asked += " --words WORDS" if len(run.recipe.modalities) > 1 else ""
-        tried.append(("Name the class of something new", f"sensorium predict {place} {asked}"))
+        what = " ".join(asked(run.recipe))
+        tried.append(("Name the class of something new", f"sensorium predict {place} {what}"))
     if "captioning" in tasks:
         tried.append(("Write about a picture", f"sensorium caption {place} FILE"))
     if not tried:
