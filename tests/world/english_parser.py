@@ -51,8 +51,7 @@ _SENTENCE = re.compile(
     r"(?:there is |we see |here is )?"
     rf"(?:the word (?P<only>{_any(COLOURS)})|something|{_thing(1)}"
     rf"(?:(?: and| (?:is )?(?P<relation>{_any(RELATIONS)})) {_thing(2)})?)"
-    rf"(?: on (?:a|an)(?: (?P<ground>{_any(GROUNDS)}))? ground)?"
-    rf"(?: (?P<stripes>{_any(STRIPES)}))?"
+    rf"(?: on (?:a|an)(?: (?P<ground>{_any(GROUNDS)}))? ground(?: (?P<stripes>{_any(STRIPES)}))?)?"
     rf"(?: in room (?P<word>{_any(NUMBERS)}))?"
     rf"(?: with the word (?P<named_colour>{_any(COLOURS)}))?"
 )

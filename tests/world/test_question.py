@@ -107,6 +107,20 @@ def test_every_answer_is_right():
         assert len(set(kinds)) == 2 or asked.startswith("how many")
 
 
+def test_a_relation_is_asked_from_either_side_equally_often():
+    """So that "left of" in a question does not tell a scene of left_of from one of right_of."""
+    setting = load(*SMALL)
+    sides = collections.defaultdict(list)
+    for number, scene in enumerate(every(setting)):
+        for again in range(10):
+            asked = question.emit(scene, setting, ("side", number, again))["question"]
+            if asked.startswith("what is"):
+                relation = RELATION[" ".join(asked.split()[2:-2])]
+                sides[scene.relation].append(relation == scene.relation)
+    for told in sides.values():
+        assert abs(sum(told) - len(told) / 2) < 4.5 * math.sqrt(len(told) / 4)
+
+
 def test_yes_and_no_are_equally_frequent_in_each_scene():
     """Rule B2 for yes or no: whoever sees only the scene is at one half."""
     setting = load(*SMALL)

@@ -1,12 +1,14 @@
 """Sentences in four languages, written by hand, and each language's grammar by its own rules."""
 
+import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
 
-from sensorium.world import _lexicon
-from sensorium.world._kinds import KINDS
+from sensorium.world import _drawing, _lexicon
+from sensorium.world._kinds import DRAWINGS, KINDS
 from sensorium.world._languages import say
 from sensorium.world._meaning import WAYS, Meaning, Told, mentioned
 from sensorium.world._scene import COLOURS, GROUNDS, PLACES, RELATIONS, SIZES, STRIPES
@@ -180,6 +182,27 @@ def test_every_word_of_the_world_has_its_entry():
     ):
         assert set(table) == set(wanted)
     assert len(_lexicon.NOUNS) >= 64
+
+
+@pytest.mark.parametrize(
+    ("code", "language", "ours"),
+    [
+        ("de", "german", {"shirt"}),  # T-Shirt
+        ("fr", "french", {"doughnut", "clock"}),  # doughnut, réveil
+        ("zh", "chinese", {"shirt"}),  # T恤
+    ],
+)
+def test_nouns_are_those_of_the_drawings_in_unicode(code, language, ours):
+    """Names and keywords of Unicode's CLDR, which come with the drawings."""
+    with zipfile.ZipFile(_drawing.FILE) as archive:
+        rows = {row["id"]: row for row in json.loads(archive.read("records.json"))}
+    differing = set()
+    for kind, drawing in DRAWINGS.items():
+        noun = getattr(_lexicon.NOUNS[kind], language).lower()
+        told = [rows[drawing]["names"][code], *rows[drawing]["kw"][code]]
+        if not any(noun in name.lower() or name.lower() in noun for name in told):
+            differing.add(kind)
+    assert differing == ours
 
 
 @pytest.mark.parametrize("language", ["english", "german", "french", "chinese"])
