@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium import reading
-from sensorium.comparison import arms, measure
+from sensorium.comparison import arms, contents, measure
 from sensorium.comparison.arms import Arm
+from sensorium.comparison.contents import Contents
 from sensorium.comparison.measure import Measure
-from sensorium.errors import DataError, PlanError, clip, nearest
+from sensorium.errors import DataError, PlanError, RecipeError, clip, nearest
 from sensorium.recipe import Recipe
 from sensorium.recipe_yaml import line_of
-from sensorium.records import Records
 
 if TYPE_CHECKING:
     from sensorium.comparison.plan import Plan
@@ -65,7 +64,7 @@ def refuse(plan: Plan, place: Place | None = None) -> list[Arm]:
         raise place.error("arms", expected="at least two arms",
                           found=f"{len(plan.arms)}: {', '.join(plan.arms) or 'none'}")  # fmt: skip
     try:
-        asked = measure.read(plan.outcome)
+        asked = [measure.read(text) for text in (plan.outcome, *plan.also)]
         made = arms.derive(plan)
     except PlanError as error:
         if error.row is not None or error.field is None or place.file is None:
@@ -74,10 +73,12 @@ def refuse(plan: Plan, place: Place | None = None) -> list[Arm]:
         raise place.error(error.field, what, expected=error.expected, found=error.found,
                           nearest=error.nearest) from None  # fmt: skip
     for arm in made:
-        _outcome(plan, asked, arm, place)
+        for at, one in enumerate(asked):
+            _outcome(one, arm, place, "also" if at else "outcome")
         _ends_early(arm, place)
-    _scale(plan, asked, place)
-    _prediction(plan, asked, place)
+        _scalable(plan, arm, place)
+    _scale(plan, asked[0], place)
+    _prediction(plan, asked[0], place)
     _sweep(plan, place)
     _controls(plan, made, place)
     _budget(plan, made, place)
@@ -102,7 +103,18 @@ def _ends_early(arm: Arm, place: Place) -> None:
                           found=str(arm.recipe.patience))  # fmt: skip
 
 
-def _outcome(plan: Plan, asked: Measure, arm: Arm, place: Place) -> None:
+def _scalable(plan: Plan, arm: Arm, place: Place) -> None:
+    """The option that makes sizes equal is a number of every arm."""
+    path = plan.equal_parameters
+    if path is None:
+        return
+    value = arms.reach(arms.complete(arm.recipe), path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise place.error("equal_parameters", expected="the path of a number in every arm",
+                          found=f"{path}, which is {clip(value)} in {arm.name}")  # fmt: skip
+
+
+def _outcome(asked: Measure, arm: Arm, place: Place, field: str) -> None:
     """The arm's recipe has what the outcome is about."""
     recipe = arm.recipe
     uses = _objectives(recipe)
@@ -115,9 +127,12 @@ def _outcome(plan: Plan, asked: Measure, arm: Arm, place: Place) -> None:
     elif asked.kind == "retrieval":
         valid, what = list(recipe.modalities), "a modality of every arm"
         name = next((x for x in (asked.source, asked.sought) if x not in valid), asked.source)
+    for absent in asked.absent:
+        if absent not in recipe.modalities:
+            name, valid, what = absent, list(recipe.modalities), "a modality of every arm"
     if what and name not in valid:
         raise place.error(
-            "outcome",
+            field,
             expected=f"{what}: {', '.join(valid) or 'but there is none'}",
             found=f"{clip(name)}, which {arm.name} lacks",
             nearest=nearest(str(name), valid),
@@ -238,45 +253,50 @@ def _budget(plan: Plan, made: list[Arm], place: Place) -> None:
             )
 
 
-def _data(plan: Plan, asked: Measure, made: list[Arm], place: Place) -> None:
-    """The data have what every arm reads and what the outcome is about."""
-    if not isinstance(plan.data, str):
-        return
-    needed = list(dict.fromkeys(m for arm in made for m in _read_by(arm.recipe)))
-    records = reading.read(plan.data, plan.fields, train=tuple(needed))
-    held = list(dict.fromkeys(name for record in records for name in record.fields))
+def _data(plan: Plan, asked: list[Measure], made: list[Arm], place: Place) -> None:
+    """The data have what every arm reads, what the outcomes are about, and room for the threshold.
+
+    Raises:
+        PlanError, DataError: what is not there.
+    """
+    held = _contents(
+        plan, tuple(dict.fromkeys(x for arm in made for x in _read_by(arm.recipe))), place
+    )
     for arm in made:
         for modality, variants in arm.recipe.variants.items():
             for variant in variants:
-                if variant.field is not None and variant.field not in held:
+                if variant.field is not None and variant.field not in held.fields:
                     raise DataError(
-                        file=records.name, field=variant.field, found="no such field",
+                        file=held.name, field=variant.field, found="no such field",
                         expected=f"the field that {arm.name} reads as a variant of {modality}",
-                        nearest=nearest(variant.field, held),
+                        nearest=nearest(variant.field, held.fields),
                     )  # fmt: skip
-    field = asked.name if asked.kind in ("choice", "probe", "retrieval") else None
-    if field is not None and field not in held:
-        raise place.error("outcome", expected=f"a field of {records.name}: {', '.join(held)}",
-                          found=clip(field), nearest=nearest(field, held))  # fmt: skip
-    refuse_chance(plan, _chance(records, asked), place)
+    for at, one in enumerate(asked):
+        field = one.name if one.kind in ("choice", "probe", "retrieval") else None
+        if field is not None and field not in held.fields:
+            raise place.error("also" if at else "outcome",
+                              expected=f"a field of {held.name}: {', '.join(held.fields)}",
+                              found=clip(field), nearest=nearest(field, held.fields))  # fmt: skip
+    if plan.threshold is None or asked[0].unit != "share":
+        return
+    chance, best = held.bounds(asked[0])
+    refuse_chance(plan, chance, place)
+    if plan.threshold > best + 1e-9:
+        raise place.error("threshold", expected=f"a share of at most {best:.3g}, the best possible",
+                          found=f"{plan.threshold:g}, never reached")  # fmt: skip
+
+
+def _contents(plan: Plan, needed: tuple[str, ...], place: Place) -> Contents:
+    if isinstance(plan.data, str):
+        return contents.of_data(plan.data, plan.fields, needed)
+    told = plan.data
+    try:
+        return contents.of_world(told.world, told.scenes, told.set, plan.fields, needed)
+    except RecipeError as error:
+        raise place.error("data", error.what, expected=error.expected, found=error.found,
+                          nearest=error.nearest) from None  # fmt: skip
 
 
 def _read_by(recipe: Recipe) -> list[str]:
-    """The modalities, and the targets' kind, that a recipe reads."""
-    return [*recipe.modalities, *(str(x.get("use")) for x in recipe.targets.values())]
-
-
-def _chance(records: Records, asked: Measure) -> float:
-    """What no skill gives on the test split: the commonest class, or so many of the gallery."""
-    tested = [records[at] for at in records.positions("test")]
-    if not tested:
-        return 0.0
-    if asked.kind == "retrieval":
-        return min(1.0, (asked.first or 1) / len(tested))
-    if asked.kind not in ("accuracy", "probe"):
-        return asked.chance or 0.0
-    field = str(asked.name)
-    if asked.kind == "accuracy" and "label" in records.fields.values():
-        field = records.field_of("label")
-    values = [repr(record.fields.get(field)) for record in tested if record.fields.get(field)]
-    return Counter(values).most_common(1)[0][1] / len(values) if values else 0.0
+    """The modalities and targets that a recipe reads."""
+    return [*recipe.modalities, *recipe.targets]
