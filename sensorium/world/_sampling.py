@@ -66,8 +66,8 @@ def present(setting: Setting, key: Key) -> dict[str, bool]:
     }
 
 
-def translation(setting: Setting, key: Key) -> tuple[Scene, str, str] | None:
-    """The translation pair beside a record: a scene and two different languages to tell it in.
+def translation(setting: Setting, key: Key) -> tuple[dict[str, str], str, str] | None:
+    """The translation pair beside a record: a scene's facts, and two languages to tell them in.
 
     Of `translations.pairs` distinct ones every record draws one; without a number each record has
     its own. They are scenes of the train split, whichever split the record belongs to.
@@ -81,8 +81,8 @@ def translation(setting: Setting, key: Key) -> tuple[Scene, str, str] | None:
         number = int(draws.uniform(*key, "which translation") * given.pairs)
         pair = (key[0], "world", setting.scenes_hash, "train", "translation", number)
     first, second = draws.generator(*pair, "languages").permutation(len(given.languages))[:2]
-    drawn = _drawn(setting, "train", (*pair, "scene"), "translation")
-    return drawn, given.languages[first], given.languages[second]
+    facts = _facts(setting, "train", draws.generator(*pair, "scene", "factors"))
+    return facts, given.languages[first], given.languages[second]
 
 
 def _facts(setting: Setting, split: str, rng: np.random.Generator) -> dict[str, str]:

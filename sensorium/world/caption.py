@@ -36,7 +36,7 @@ def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]
         row[f"caption_{name}"] = say(name, meaning, wording)
     pair = _sampling.translation(setting, key)
     if pair is not None:
-        about, first, second = pair
-        meaning = mentioned(about.facts, setting.mentions)
+        facts, first, second = pair
+        meaning = mentioned(facts, setting.mentions)
         row |= {"translation_a": say(first, meaning), "translation_b": say(second, meaning)}
     return row
