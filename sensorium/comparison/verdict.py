@@ -9,6 +9,10 @@ Exactly one of them, by rules that are fixed before the runs:
 3. The p value, after Holm over the family, is below alpha: *better* or *worse*.
 4. Else *cannot tell: would need n seeds*.
 
+Shares that differ by the same on every one of N items have an interval of no length; to them the
+rule of three is applied (at 95 %, fewer than 3/N of other items differ), so that twenty items on
+which all agree show no equality.
+
 Holm adjusts the tests of a difference. The tests of equality are each at level alpha.
 """
 
@@ -206,17 +210,18 @@ def _verdict(evidence: Evidence, p: float, p_holm: float, family: int) -> Verdic
     p_equal = found.p_equal(question.margin)
     kind: Kind = "unknown"
     needed = None
+    doubt = _doubt(question, found)
     if not evidence.learned:
         words = "cannot tell: no arm learned"
-    elif p_equal < question.alpha:
+    elif p_equal < question.alpha and (not doubt or abs(middle) + doubt < question.margin):
         kind, words = "equal", f"no difference larger than {_number(question.margin, question)}"
-    elif p_holm < question.alpha:
+    elif p_holm < question.alpha and (not doubt or abs(middle) > doubt):
         kind = "better" if (_direction(found) > 0) == question.higher else "worse"
         words = kind
     elif value is None:
         words = "cannot tell: would need a larger budget"
     else:
-        needed = _needed(question, value, family)
+        needed = None if doubt else _needed(question, value, family)
         words = (
             f"cannot tell: would need {needed} seeds"
             if needed
@@ -281,6 +286,13 @@ def compared(prediction: tuple[float, float], interval: tuple[float, float], mid
     if not signed or high < 0:
         return "missed"
     return "more than predicted" if low > most else "less than predicted"
+
+
+def _doubt(question: Question, found: Difference | SamplesDifference) -> float:
+    """By the rule of three: how far shares may be off where all items differ alike; else 0."""
+    if question.unit != "share" or not isinstance(found, Difference) or found.error:
+        return 0.0
+    return 3 / found.spread.items
 
 
 def _needed(question: Question, value: Difference, family: int) -> int | None:

@@ -10,12 +10,21 @@ import pytest
 
 from benchmarks.statistics import ITEMS, POINTS, SEEDS, Setting, answers, promised, shares
 from sensorium import draws
-from sensorium.comparison.statistics import Spread, difference, holm, needed_seeds
+from sensorium.comparison.statistics import Difference, Spread, difference, holm, needed_seeds
 from sensorium.comparison.threshold import Reached
-from sensorium.comparison.verdict import Question, compared, judge, weigh, weigh_samples
+from sensorium.comparison.verdict import (
+    Arm,
+    Evidence,
+    Question,
+    compared,
+    judge,
+    weigh,
+    weigh_samples,
+)
 
 ASKED = Question("merge", "late", "accuracy:label", margin=0.02)
 SAMPLES = Question("merge", "late", "accuracy:label", margin=0.5, unit="log2 samples", higher=False)
+ARMS = (Arm("merge", 0.71, (0.7, 0.72)), Arm("late", 0.7, (0.69, 0.71)))
 FOUR = re.compile(
     r"better|worse|no difference larger than [\d.]+ (points|nats|doublings of samples)"
     r"|cannot tell: (would need (\d+ seeds|more items than [\d,]+, however many seeds"
@@ -88,13 +97,32 @@ def test_cannot_tell_says_when_items_are_what_is_missing():
     assert verdict.needed_seeds is None
 
 
+def test_alike_on_every_item_needs_enough_of_them():
+    """Of 140 items that all agree, 3/140 = 2.1 % of others may still differ; of 160, 1.9 %."""
+    few, enough = (judge([weigh(ASKED, np.ones((3, n)), np.ones((3, n)))])[0] for n in (140, 160))
+    assert few.words == "cannot tell: would need more items than 140, however many seeds"
+    assert enough.kind == "equal"
+    for count, kind in ((3, "unknown"), (4, "better")):
+        apart = judge([weigh(ASKED, np.ones((3, count)), np.zeros((3, count)))])[0]
+        assert apart.kind == kind
+
+
 def test_undecided_with_enough_seeds_asks_for_more_than_there_are():
-    for at in range(60):
-        evidence = weigh(ASKED, table(0.715, "x", at, seeds=12, items=4000),
-                         table(0.7, "y", at, seeds=12, items=4000))  # fmt: skip
-        verdict = judge([evidence])[0]
-        if verdict.kind == "unknown":
-            assert verdict.needed_seeds is None or verdict.needed_seeds > 12
+    """Five seeds decide 80 % of such comparisons; this one is among the others."""
+    spread = Spread(5, 10_000, 0.01, 0.0)
+    assert needed_seeds(0.02, spread) <= 5
+    found = Difference(0.0115, spread, (0.0115,) * 5, 0.01)  # between .0105 and .0124
+    verdict = judge([Evidence(ASKED, found, ARMS, learned=True)])[0]
+    assert verdict.kind == "unknown"
+    assert verdict.needed_seeds > 5
+
+
+def test_the_second_interval_is_that_of_the_two_one_sided_tests():
+    verdict = told(0.7, 0.7)
+    found = difference(table(0.7, "a"), table(0.7, "b"))
+    assert verdict.interval == pytest.approx(found.interval(0.95))
+    assert verdict.interval_equal == pytest.approx(found.interval(0.90))
+    assert verdict.p_equal == found.p_equal(0.02)
 
 
 # --- did anything learn -------------------------------------------------------------------------
