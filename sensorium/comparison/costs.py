@@ -86,9 +86,10 @@ def measure(step: Step, batches: Sequence[Batch], options: Optimiser | None = No
     counted: Counter[str] = Counter()
     total = 0
     trial = copy.deepcopy(step)
-    for batch in batches:
-        total += flops(trial, batch)
-        counted.update(tokens(trial, batch))
+    with torch.random.fork_rng(devices=[]):  # dropout draws
+        for batch in batches:
+            total += flops(trial, batch)
+            counted.update(tokens(trial, batch))
     number = len(batches)
     return Cost(
         samples=sum(map(len, batches)) / number,
@@ -107,11 +108,7 @@ def flops(step: Step, batch: Batch) -> int:
     Gradients of the step are dropped.
     """
     step.train()
-    with (
-        torch.random.fork_rng(devices=[]),
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False) as counter,
-    ):
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step(batch).total.backward()
     step.zero_grad(set_to_none=True)
     return counter.get_total_flops()

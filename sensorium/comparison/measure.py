@@ -70,8 +70,14 @@ def read(text: str) -> Measure:
     """
     asked, without, absent = str(text).partition(WITHOUT)
     kind, sign, rest = asked.partition(":")
-    if without and kind in ABSENCE and absent:
+    if without:
         gone = tuple(name.strip() for name in absent.split(","))
+        if kind not in ABSENCE or not all(gone) or WITHOUT in absent:
+            raise PlanError(
+                field="outcome",
+                expected=" or ".join(f"{FORMS[x]}{WITHOUT}MODALITY" for x in ABSENCE),
+                found=clip(text),
+            )
         return replace(read(asked), absent=gone)
     if kind not in FORMS:
         raise PlanError(
