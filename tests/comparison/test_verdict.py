@@ -110,9 +110,9 @@ def test_alike_on_every_item_needs_enough_of_them():
 def test_undecided_with_enough_seeds_asks_for_more_than_there_are():
     """Five seeds decide 80 % of such comparisons; this one is among the others."""
     spread = Spread(5, 10_000, 0.01, 0.0)
-    assert needed_seeds(0.02, spread) <= 5
-    found = Difference(0.0115, spread, (0.0115,) * 5, 0.01)  # between .0105 and .0124
-    verdict = judge([Evidence(ASKED, found, ARMS, learned=True)])[0]
+    assert needed_seeds(0.0215, spread) <= 5
+    found = Difference(0.0122, spread, (0.0122,) * 5, 0.01)  # between .0120 and .0124
+    verdict = judge([Evidence(changed(margin=0.0215), found, ARMS, learned=True)])[0]
     assert verdict.kind == "unknown"
     assert verdict.needed_seeds > 5
 
