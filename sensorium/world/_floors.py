@@ -50,7 +50,13 @@ def floors(setting: Setting, counts: dict[str, int] | None = None) -> dict[str, 
         `retrieval:text_to_image@K`, `retrieval:image_to_text@K`. A question that cannot be asked,
         or has too many combinations to count, is not there.
     """
-    return {split: _split(setting, split, (counts or {}).get(split)) for split in setting.splits}
+    return {
+        split: {
+            question: {name: round(value, 12) for name, value in scores.items()}
+            for question, scores in _split(setting, split, (counts or {}).get(split)).items()
+        }
+        for split in setting.splits
+    }
 
 
 def _split(setting: Setting, split: str, gallery: int | None) -> dict[str, Scores]:
