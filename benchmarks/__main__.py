@@ -10,11 +10,13 @@ from benchmarks import (
     quality,
     statistics,
     vocabulary,
+    world,
 )
 
 objectives.main([])
 vocabulary.main([])
 packing.main([])
+world.main([])
 quality.main([])
 quality.main(["--ablate"])
 corpora.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,7 +129,8 @@ _FLOORS = {
     "best_text_only": "text",
     "best_table_only": "table",
     "best_sum": "sum",
-    "best_sum_at_most": "sum at most",
+    "best_sum_at_most": "sum ≤",
+    "best_sum_fitted": "fitted",
     "best_possible": "best",
 }
 
@@ -138,16 +140,17 @@ def _scores(told: dict[str, dict[str, float]]) -> list[str]:
     from sensorium.terminal import rail
 
     columns = [name for name in _FLOORS if any(name in scores for scores in told.values())]
-    names = {question: question.replace("_", " ").replace(":", " ") for question in told}
+    names = {question: question.removeprefix("retrieval:") for question in told}
+    names = {question: re.sub("[_:]", " ", name) for question, name in names.items()}
     width = max(map(len, names.values()), default=0) + 1
     heads = [_FLOORS[column] for column in columns]
-    lines = [" " * width + "".join(f"{head:>{max(9, len(head) + 2)}}" for head in heads)]
+    lines = [" " * width + "".join(f"{head:>{max(8, len(head) + 1)}}" for head in heads)]
     for question, name in names.items():
         cells = [_number(told[question].get(column)) for column in columns]
         lines.append(
             f"{name:<{width}}"
             + "".join(
-                f"{cell:>{max(9, len(head) + 2)}}" for cell, head in zip(cells, heads, strict=True)
+                f"{cell:>{max(8, len(head) + 1)}}" for cell, head in zip(cells, heads, strict=True)
             )
         )
     return [rail("" if at else "floors", line) for at, line in enumerate(lines)]

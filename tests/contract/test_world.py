@@ -31,7 +31,7 @@ def suited(name, setting):
 
 def test_has_what_a_member_has(name):
     module = shelf.load("world", name)
-    assert module.SUMMARY == shelf.summary("world", name)
+    assert shelf.summary("world", name) == module.SUMMARY
     assert module.SUMMARY[0].islower() or module.SUMMARY[0].isdigit()
     assert module.__doc__
 
