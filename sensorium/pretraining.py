@@ -83,7 +83,7 @@ def pretrain(
             or what `reading.read` gave of one.
         recipe: its name, a YAML file, or a Recipe.
         out: the run's directory, new or empty; `runs/RECIPE-N` by default.
-        size: `tiny`, `small` or `published`.
+        size: `micro`, `tiny`, `small` or `published`.
         budget: e.g. `2min`, `20k-samples`, `5-epochs`; the recipe's own by default.
         seed: of every draw.
         fields: field -> modality where the inferred ones are wrong.
@@ -193,12 +193,11 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
 def _refuse_gone(run: Run) -> None:
     if run.missing:
         raise DataError(
-            file=run.info["data"],
-            record=run.missing[0],
+            file=run.info["data"], record=run.missing[0],
             expected="the records that the run began with",
             found=f"{len(run.missing):,} of them gone",
             see="put them back, or begin anew with sensorium pretrain",
-        )
+        )  # fmt: skip
 
 
 def _stop_here(run: Run, stopping: Callable[[], bool], what: str) -> None:
@@ -235,8 +234,9 @@ def _train(
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
+        # What was inferred of a table's columns.
         told = [about.told() for about in run.modalities.values() if hasattr(about, "told")]
-        for line in told:  # what was inferred of a table's columns
+        for line in told:
             watcher.say("note", line)
         run.note(fitted=True, notes=[*run.info.get("notes", []), *told])
     columns = _columns(run, records, watcher, stopping)
@@ -432,14 +432,11 @@ def _refuse_missing(recipe: Recipe, records: Records) -> None:
     for modality, variants in recipe.variants.items():
         for at, variant in enumerate(variants):
             if variant.field is not None and variant.field not in held:
+                names = f"the field that variants.{modality}.{at} names, one of "
                 raise DataError(
-                    file=records.name,
-                    field=variant.field,
-                    expected=f"the field that variants.{modality}.{at} names, one of "
-                    + ", ".join(held),
-                    found="no such field",
-                    nearest=nearest(variant.field, held),
-                )
+                    file=records.name, field=variant.field, expected=names + ", ".join(held),
+                    found="no such field", nearest=nearest(variant.field, held),
+                )  # fmt: skip
 
 
 def _data_line(records: Records) -> str:

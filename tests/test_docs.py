@@ -30,6 +30,7 @@ RUN = [
     "add-an-objective.md",
     "add-a-recipe.md",
     "claim-few-labels.md",
+    "compare.md",
 ]
 COMMANDS = typer.main.get_command(app)
 
