@@ -27,6 +27,9 @@ WHOLE = "recipe"  # the axis of whole recipes
 FACTS = ("name", "summary", "source", "survey", "departures", "published")
 HELD = ("seed", "budget", "size")  # of a plan, equal in all arms; no axis
 _PLANS = ("data", "fields", "seeds", "set", "outcome", "looks", "threshold", "at", "sweep")
+_BY_MODALITY = ("modalities", "encoders", "prepare", "order", "variants", "modality_dropout")
+# Of these an arm says what differs; any other mapping it replaces.
+_MERGED = ("encoders", "prepare", "modalities", "targets", "optimiser", "head")
 _SHELF = {
     "fusion": "fusion",
     "objectives": "objectives",
@@ -169,7 +172,7 @@ def _changes(base: Recipe, path: str, value: Any) -> list[str]:
                 **rest,
             }.items()
         ]
-    if isinstance(value, dict) and isinstance(now, dict) and value:
+    if isinstance(value, dict) and isinstance(now, dict) and (kind or path in _MERGED):
         return [x for key, item in value.items() for x in _changes(base, f"{path}.{key}", item)]
     return [_assigned(path, value)]
 
@@ -369,7 +372,7 @@ def _valid(base: Recipe, node: Any, keys: list[str]) -> list[str]:
         return [str(at) for at in range(len(node))]
     if kind and isinstance(node, dict) and "use" in node:
         return list(shelf.options(kind, node["use"]))
-    if keys[0] in ("order", "variants", "modalities", "encoders", "prepare") and len(keys) == 1:
+    if keys[0] in _BY_MODALITY and len(keys) == 1:
         return list(base.modalities)
     if isinstance(node, dict):
         return list(node)

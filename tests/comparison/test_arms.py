@@ -96,6 +96,10 @@ TWO_THINGS = [
      "encoders.text.pool"),
     ("clip", "fusion", "merge_attention", {"recipe": "slip", **MERGE, "depth": 1},
      "objectives.1.use"),
+    ("albef", "fusion", "cross_attention", {**MERGE, "modality_dropout": {"text": 0.3}},
+     "modality_dropout.text"),
+    ("albef", "modality_dropout", {}, {"modality_dropout": {"text": 0.3}, "order.text": "causal"},
+     "order.text"),
     ("lit", "start", "random", {"start": "cca", "prior": 0.9}, "prior"),
 ]  # fmt: skip
 
@@ -145,6 +149,8 @@ ONE_THING = [
     ("clip", "space", [32, 64]),
     ("slip", "variants.image", [AUGMENTED, [{"augment": True}]]),
     ("slip", "variants", [{}, {"image": AUGMENTED}]),
+    ("albef", "modality_dropout", [{}, {"image": 0.3, "text": 0.3}]),
+    ("albef", "modality_dropout.text", [0.1, 0.3]),
     ("lit", "prior", [0.0, 0.9]),
     ("lit", "start", ["random", "cca"]),
     ("clip", "recipe", ["clip", "slip", "albef"]),
@@ -259,6 +265,16 @@ def test_another_fusion_keeps_the_options_that_it_has_too():
     for key in ("depth", "heads", "norm", "eps", "dropout"):
         assert one[key] == other[key] == load("visualbert", "micro").fusion[key]
     assert "types" not in other
+
+
+def test_a_mapping_by_modality_is_replaced_and_encoders_are_merged():
+    held = {"modality_dropout": {"image": 0.3}}
+    values = {"none": {}, "text": {"text": 0.2}}
+    made = arms.derive(plan("modality_dropout", values, set=held))
+    assert [arm.recipe.modality_dropout for arm in made] == [{}, {"text": 0.2}]
+    made = arms.derive(plan("encoders", {"a": {"text": {"depth": 1}}, "b": {}}))
+    assert made[0].recipe.encoders["image"] == made[1].recipe.encoders["image"]
+    assert made[0].recipe.encoders["text"] == made[1].recipe.encoders["text"] | {"depth": 1}
 
 
 def test_a_stranger_is_told_with_the_nearest():
