@@ -76,10 +76,11 @@ def add(scores: list[dict[str, Any]], data: str | Path, split: str, fields: dict
                 )  # fmt: skip
         except ValueError:  # too many combinations to count
             continue
-        for name in _SAID:
+        # Who sees one side alone finds a partner by luck, which stands there already.
+        for name in _SAID if score["task"] == "classification" else ("best_possible",):
             kind = name.removeprefix("best_").removesuffix("_only")
             if told and name in told and (not name.endswith("_only") or kind in fields):
-                score["controls"][name] = {"value": told[name], "interval": "exact"}
+                score["controls"][name] = {"value": round(told[name], 12), "interval": "exact"}
 
 
 def _world(data: Path) -> tuple[dict[str, Any], bool] | None:

@@ -50,13 +50,7 @@ def floors(setting: Setting, counts: dict[str, int] | None = None) -> dict[str, 
         `retrieval:text_to_image@K`, `retrieval:image_to_text@K`. A question that cannot be asked,
         or has too many combinations to count, is not there.
     """
-    return {
-        split: {
-            question: {name: round(value, 12) for name, value in scores.items()}
-            for question, scores in _split(setting, split, (counts or {}).get(split)).items()
-        }
-        for split in setting.splits
-    }
+    return {split: _split(setting, split, (counts or {}).get(split)) for split in setting.splits}
 
 
 def _split(setting: Setting, split: str, gallery: int | None) -> dict[str, Scores]:
@@ -117,7 +111,12 @@ def told(setting: Setting, split: str, of: str = "label") -> Scores:
         scores["best_sum" if exact else "best_sum_at_most"] = sum_best
         if not np.isnan(sum_fitted):
             scores["best_sum_fitted"] = float(sum_fitted)
-    return scores | {"best_possible": best}
+    return _rounded(scores | {"best_possible": best})
+
+
+def _rounded(scores: Scores) -> Scores:
+    """Without what adding up has left in the last digits: 1, not 0.9999999999999998."""
+    return {name: round(value, 12) for name, value in scores.items()}
 
 
 def _present(setting: Setting, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], float]]:
