@@ -153,7 +153,7 @@ def defaults(shelf: str, name: str) -> dict[str, Any]:
         value = item.value
         if isinstance(value, ast.Call):
             named = [x.value for x in value.keywords if x.arg == "default"]
-            value = (value.args or named or [None])[0]
+            value = next(iter([*value.args, *named]), None)
         with contextlib.suppress(ValueError):
             if value is not None:
                 found[item.target.id] = ast.literal_eval(value)
