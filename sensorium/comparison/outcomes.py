@@ -116,7 +116,8 @@ def _choice(run: Run, arena: Arena, asked: Measure, split: str) -> Outcome:
     columns["twin"] = arena.column(run._readers["text"], asked.name, split)
     needed = [*(x for x in run.recipe.modalities if x not in asked.absent), "twin"]
     own = _asked(run, arena, split, columns, needed)
-    twin = replace(own, columns=own.columns | {"text": own.columns["twin"]})
+    other = own.columns.pop("twin")  # it takes the text's place and is no modality of its own
+    twin = replace(own, columns=own.columns | {"text": other})
     change = dict.fromkeys(asked.absent)
     name = next((x for x, y in run.step.objectives.items() if y.spec.use == "matching"), None)
     read = writes(run.step)
