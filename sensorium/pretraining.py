@@ -234,9 +234,8 @@ def _train(
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
-        # What was inferred of a table's columns.
         told = [about.told() for about in run.modalities.values() if hasattr(about, "told")]
-        for line in told:
+        for line in told:  # what a table's columns were taken as
             watcher.say("note", line)
         run.note(fitted=True, notes=[*run.info.get("notes", []), *told])
     columns = _columns(run, records, watcher, stopping)

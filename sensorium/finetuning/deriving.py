@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from sensorium import reading, shelf, tables
@@ -174,7 +175,9 @@ def _says(fusion: dict[str, Any], what: str) -> bool:
 # --- which fields take part -------------------------------------------------------------------
 
 
-def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
+def fields(
+    source: Recipe, wish: Wish, found: Records, columns: Collection[str] = ()
+) -> dict[str, str]:
     """field -> modality or `label`, of what takes part.
 
     Fields of pictures and texts that are given by hand are all that take part; else the first
@@ -183,10 +186,11 @@ def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
 
     Args:
         found: the data, read with nothing needed.
+        columns: those of the table that the model learned.
 
     Raises:
-        DataError: no such field, no field for the class or several, or nothing that the model
-            reads.
+        DataError: no such field, a column of the table that the model does not know, no field for
+            the class or several, or nothing that the model reads.
     """
     held = list(dict.fromkeys(name for record in found for name in record.fields))
     told = dict(wish.fields or {})
@@ -216,7 +220,15 @@ def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
             if kind in source.modalities and kind not in told.values():
                 told[name] = kind
         if "table" in source.modalities:
-            told |= tables.infer(Records(found.name, found.records, dict(told)))
+            inferred = tables.infer(Records(found.name, found.records, dict(told)))
+            told |= {name: kind for name, kind in inferred.items() if name in columns}
+    for name, kind in told.items():
+        if kind == "table" and name not in columns:
+            raise DataError(
+                file=found.name, field=name, found="another",
+                expected="a column of the model's table: " + (", ".join(columns) or "it has none"),
+                nearest=nearest(name, columns),
+            )  # fmt: skip
     wanted = [m for m in source.modalities if m in told.values()]
     if not wanted or (wish.task != "classification" and len(wanted) < len(source.modalities)):
         lacking = [m for m in source.modalities if m not in wanted]
