@@ -139,6 +139,8 @@ def _scores(told: dict[str, dict[str, float]]) -> list[str]:
     """A row a question, a column a floor; a column that no question has is left out."""
     from sensorium.terminal import rail
 
+    if not told:
+        return [rail("floors", "none: there are too many combinations to count")]
     columns = [name for name in _FLOORS if any(name in scores for scores in told.values())]
     names = {question: question.removeprefix("retrieval:") for question in told}
     names = {question: re.sub("[_:]", " ", name) for question, name in names.items()}

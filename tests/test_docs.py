@@ -31,6 +31,7 @@ RUN = [
     "add-a-recipe.md",
     "claim-few-labels.md",
     "compare.md",
+    "world.md",
 ]
 COMMANDS = typer.main.get_command(app)
 

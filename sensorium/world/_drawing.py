@@ -108,8 +108,8 @@ def _cut(kind: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """(alpha uint8 [h, w], OKLab lightness relative to the drawing's own middle, [h, w])."""
     drawing = _drawing(kind)
     scale = longest / max(drawing.size)
-    size = tuple(max(1, round(length * scale)) for length in drawing.size)
-    small = np.asarray(drawing.resize(size, Image.Resampling.LANCZOS))
+    width, height = (max(1, round(length * scale)) for length in drawing.size)
+    small = np.asarray(drawing.resize((width, height), Image.Resampling.LANCZOS))
     alpha = small[:, :, 3].copy()
     alpha[alpha < VISIBLE] = 0
     rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,6 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-import sensorium
 from sensorium.errors import DataError, UserError, command, nearest
 from sensorium.world import _datasheet, _floors, _information, _sampling
 from sensorium.world._setting import Setting, check
@@ -128,7 +128,7 @@ def describe(setting: Setting, scenes: int, seed: int, counts: dict[str, int]) -
         "counts": counts,
         "bits": _information.bits(setting),
         "floors": _floors.floors(setting, counts),
-        "version": sensorium.__version__,
+        "version": version("sensorium"),
     }
 
 

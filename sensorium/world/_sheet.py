@@ -15,7 +15,7 @@ from sensorium.files import write_bytes
 from sensorium.world._making import read_facts
 
 ACROSS, DOWN = 6, 4
-EDGE = 224  # pixels of a picture on the sheet
+EDGE = 224  # pixels of a picture on the sheet, at most: a pixel of it becomes a whole square
 GAP, LINE = 16, 18
 PAPER, INK = "#FCFCFA", "#1A1D21"
 LATIN = 0x250  # the font that comes with Pillow draws the letters below
@@ -27,27 +27,26 @@ def sheet(folder: Path) -> Path:
     Raises:
         DataError: no made world, or its shards cannot be read.
     """
-    read_facts(folder)
+    canvas = read_facts(folder)["setting"]["canvas"]
+    edge = canvas * (EDGE // canvas)
     rows = examples(folder, ACROSS * DOWN)
     font = ImageFont.load_default(14)
-    letters = int(EDGE / font.getlength("n"))
-    texts = [textwrap.wrap(_words(row), letters)[:3] for row in rows]
-    cell = EDGE + LINE * max((len(text) for text in texts), default=1) + GAP
+    letters = int(edge / font.getlength("n"))
+    texts = [textwrap.wrap(_words(row), letters, max_lines=3, placeholder=" …") for row in rows]
+    cell = edge + LINE * max((len(text) for text in texts), default=1) + GAP
     lines = -(-len(rows) // ACROSS)
-    page = Image.new("RGB", (GAP + ACROSS * (EDGE + GAP), GAP + lines * cell), PAPER)
+    page = Image.new("RGB", (GAP + ACROSS * (edge + GAP), GAP + lines * cell), PAPER)
     pen = ImageDraw.Draw(page)
     for at, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        x, y = GAP + at % ACROSS * (EDGE + GAP), GAP + at // ACROSS * cell
+        x, y = GAP + at % ACROSS * (edge + GAP), GAP + at // ACROSS * cell
         if row.get("image") is not None:
             picture = Image.open(io.BytesIO(row["image"]))
-            scale = max(1, EDGE // picture.width)  # whole pixels, so that each is seen as it is
-            large = picture.resize((picture.width * scale,) * 2, Image.Resampling.NEAREST)
-            page.paste(large, (x, y))
+            page.paste(picture.resize((edge, edge), Image.Resampling.NEAREST), (x, y))
         else:
-            pen.rectangle((x, y, x + EDGE - 1, y + EDGE - 1), outline="#D8D8D0")
+            pen.rectangle((x, y, x + edge - 1, y + edge - 1), outline="#D8D8D0")
             pen.text((x + 8, y + 8), "no picture", fill=INK, font=font)
         for number, words in enumerate(text):
-            pen.text((x, y + EDGE + 2 + number * LINE), words, fill=INK, font=font)
+            pen.text((x, y + edge + 2 + number * LINE), words, fill=INK, font=font)
     out = io.BytesIO()
     page.save(out, "PNG")
     file = folder / "sheet.png"
