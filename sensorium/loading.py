@@ -171,13 +171,15 @@ def gather(
         there = [item is not None for item in items]
         # An absent row borrows item 0 as stand-in; `present` keeps its content without influence.
         at = np.array([item or 0 for item in items])
+        held = column.items if len(column.items) else _blank(column)
         present[name] = torch.tensor(there)
         # Rows without content must never look equal to each other: they get their own negatives.
         own = -1 - np.arange(len(items))
-        identity[name] = torch.from_numpy(np.where(there, column.identity[at], own))
+        known = column.identity[at] if any(there) else own
+        identity[name] = torch.from_numpy(np.where(there, known, own))
         if column.features:
-            assert isinstance(column.items, np.ndarray)
-            values = torch.from_numpy(column.items[at])
+            assert isinstance(held, np.ndarray)
+            values = torch.from_numpy(held[at])
             tokens[modality, int(variant or 0)] = Tokens(
                 modality=modality,
                 values=values,
@@ -189,7 +191,7 @@ def gather(
         for number in numbers:
             parts = []
             for row, item in enumerate(at):
-                content = column.items[item]
+                content = held[item]
                 rng = draws.generator(*rngs[row], f"{modality}#{number}") if rngs else None
                 if number != numbers[0] and rng is not None:
                     content = about.augment(content, rng)
@@ -205,3 +207,10 @@ def gather(
         draw=None if rngs is None else torch.tensor([draws.integer(*rng) for rng in rngs]),
     )
     return attach(batch, views, modalities)
+
+
+def _blank(column: Column) -> np.ndarray | list[str]:
+    """One item of nothing, for a column of which no record has any."""
+    if isinstance(column.items, np.ndarray):
+        return np.zeros((1, *column.items.shape[1:]), column.items.dtype)
+    return [""]

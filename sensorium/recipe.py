@@ -261,12 +261,12 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
         recipe = Recipe(**content)
     except ValidationError as error:
         raise explained(error, Recipe, place) from None
-    for modality in (
-        *recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants, *recipe.modality_dropout
-    ):  # fmt: skip
-        if modality not in recipe.modalities:
+    for part in ("prepare", "encoders", "order", "variants", "modality_dropout"):
+        for modality in getattr(recipe, part):
+            if modality in recipe.modalities:
+                continue
             raise RecipeError(
-                file=place and place.name, field=modality,
+                file=place and place.name, field=f"{part}.{modality}",
                 expected="a modality of the recipe: " + ", ".join(recipe.modalities),
                 found=modality, nearest=nearest(modality, recipe.modalities),
             )  # fmt: skip
