@@ -35,7 +35,7 @@ def test_a_sprite_touches_all_four_sides_of_its_box(canvas, size):
     longest = _drawing.side(size, canvas)
     for kind in KINDS:
         alpha = _drawing.sprite(kind, "red", longest)[:, :, 3]
-        assert touched(alpha > 0), kind
+        assert touched(alpha >= 40), kind  # by what is plainly seen
         # A faint rim may be cut off: at most a sixth of the length that was asked for.
         assert longest * 5 / 6 <= max(alpha.shape) <= longest, kind
         assert _drawing.extent(kind, size, canvas) == alpha.shape[::-1]
