@@ -28,7 +28,7 @@ from safetensors.numpy import save
 from sensorium import cache, draws, files, towers_imported
 from sensorium.errors import DataError
 from sensorium.recipe import Recipe, member
-from sensorium.records import Blob, Field, Record, Rejected, Source
+from sensorium.records import Blob, Field, Record, Rejected, Source, field_of
 from sensorium.splits import normalised
 from sensorium.tokens import Batch, Tokens, collate
 from sensorium.views import View, look
@@ -165,6 +165,17 @@ class Reader:
                 pooled = self.tower.encode(state).pooled.float().cpu().numpy()
                 given.update(zip(chunk, pooled, strict=False))
         return np.stack([given[at] for at in range(len(contents))])[:, None]
+
+
+def fitted_on(recipe: Recipe, fields: dict[str, str], modality: str) -> Field:
+    """What reading a modality is learned from: its field, and those of its variants.
+
+    Args:
+        fields: field -> modality.
+    """
+    own = field_of(fields, modality)
+    more = [x.field for x in recipe.variants.get(modality, ()) if x.field is not None]
+    return own if isinstance(own, tuple) or not more else tuple(dict.fromkeys((own, *more)))
 
 
 def single(modality: str, tokens: Tokens) -> Batch:

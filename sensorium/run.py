@@ -206,10 +206,13 @@ class Run:
     def fit_readers(self, records: Records) -> None:
         """Fits what reading learns (a tokenizer, classes) on the training split, and stores it; a
         fine-tuned run keeps the tokenizer of its source."""
+        from sensorium.prepare import fitted_on
+
         train = [records[at] for at in records.positions("train")]
         fitted = (*([] if self.recipe.tune else self.recipe.modalities), *self.recipe.targets)
         for modality in fitted:
-            self.reader(modality).modality.fit(train, self.field(modality))
+            where = fitted_on(self.recipe, records.fields, modality)
+            self.reader(modality).modality.fit(train, where)
         self.keep_readers(fitted)
 
     def keep_readers(self, names: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The data of a comparison, ready for all of its runs: read once a process, prepared once.
 
 Every arm sees the same records in the same splits; what a run folder would hold of them (splits,
-contents) is written once under `data/` and linked into each run.
+what reading learned) is written once under `data/` and linked into each run.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import functools
 import json
 import math
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sensorium import cache, draws, files, reading
 from sensorium.comparison.plan import Plan, World
 from sensorium.errors import DataError
 from sensorium.finetuning.splitting import place_of
-from sensorium.prepare import Column, Reader, column
+from sensorium.prepare import Column, Reader, column, fitted_on
 from sensorium.recipe import Recipe
-from sensorium.records import Field, Record, Records
-from sensorium.run import Run
+from sensorium.records import Blob, Field, Record, Records
+from sensorium.run import Run, columns_of, fitted_on
 
 MOST = {"validation": 1000, "test": 4000}  # items that an outcome is measured on
-SHARED = ("splits.json", "contents.json")
 _KEPT: dict[tuple[str, str], Arena] = {}
 
 
@@ -47,7 +44,11 @@ def place(plan: Plan) -> str:
     total = math.ceil(plan.data.scenes / (1 - 2 * _making.SHARE))
     folder = cache.folder("worlds") / f"{setting.name}-{setting.hash[:16]}-{total}-{plan.data.seed}"
     if not folder.exists():
-        _making.make(setting, total, plan.data.seed, folder, workers=os.cpu_count() or 1)
+        try:
+            _making.make(setting, total, plan.data.seed, folder, workers=os.cpu_count() or 1)
+        except DataError:
+            if not folder.exists():  # else another process has just made the same
+                raise
     return str(folder)
 
 
@@ -64,8 +65,9 @@ class Arena:
     folder: Path
     data: str
     records: Records
-    _readers: dict[tuple[str, Field], Reader] = field(default_factory=dict)
+    _readers: dict[Path, Reader] = field(default_factory=dict)
     _columns: dict[tuple[str, Field, str], Column] = field(default_factory=dict)
+    _same: set[Path] = field(default_factory=set)
 
     @classmethod
     def of(cls, plan: Plan, folder: Path, recipe: Recipe) -> Arena:
@@ -82,15 +84,31 @@ class Arena:
             _KEPT[key] = cls(folder, data, records)
         return _KEPT[key]
 
-    def reader(self, recipe: Recipe, modality: str, where: Field) -> Reader:
-        """Who reads a modality as a recipe says, fitted on the training split's field `where`."""
+    def reader(self, recipe: Recipe, modality: str) -> Reader:
+        """Who reads a modality as a recipe says, fitted on the training split; fitted once."""
         made = Reader(recipe, modality)
-        key = (made.key, where)
-        if key not in self._readers:
-            train = [self.records[at] for at in self.records.positions("train")]
-            made.modality.fit(train, where)
-            self._readers[key] = made
-        return self._readers[key]
+        kept = self._learned(made, recipe)
+        if kept not in self._readers:
+            if kept.exists():
+                made.modality.load(kept)
+            else:
+                train = [self.records[at] for at in self.records.positions("train")]
+                made.modality.fit(train, fitted_on(recipe, self.records.fields, modality))
+                for name, data in made.modality.state().items():
+                    kept.mkdir(parents=True, exist_ok=True)
+                    files.write_bytes(kept / name, data)
+            self._readers[kept] = made
+        return self._readers[kept]
+
+    def _learned(self, reader: Reader, recipe: Recipe) -> Path:
+        """The folder of what a reader learned; of one that learns nothing it is not there."""
+        where = fitted_on(recipe, self.records.fields, reader.name)
+        told = [reader.key, where, *recipe.modalities, *recipe.targets]
+        return self._shared / f"{reader.name}-{draws.integer(json.dumps(told)):016x}"
+
+    @property
+    def _shared(self) -> Path:
+        return self.folder / "data"
 
     def column(self, reader: Reader, where: Field, split: str = "") -> Column:
         """A field of all records, or of those of a split that an outcome is measured on.
@@ -110,6 +128,20 @@ class Arena:
             self._columns[key] = made
         return self._columns[key]
 
+    def columns(self, recipe: Recipe, split: str = "") -> dict[str, Column]:
+        """All that a recipe reads, as `Run.columns` names it.
+
+        Raises:
+            DataError: as `column`, or a record is not what it was when the comparison began.
+        """
+        made = {
+            name: self.column(self.reader(recipe, kind), where, split)
+            for name, (kind, where) in columns_of(recipe, self.records.fields).items()
+        }
+        if not split:
+            self._refuse_changed(made)
+        return made
+
     @functools.cache  # noqa: B019 - an arena lives as long as its process
     def asked(self, split: str) -> list[Record]:
         """The records of a split that an outcome is measured on: all, or a sample by key."""
@@ -119,29 +151,61 @@ class Arena:
         return [whole[at] for at in chosen]
 
     def equip(self, run: Run) -> None:
-        """Gives a run its records and fitted readers, and its folder what it must hold of them."""
-        run._records = self.records
-        for name in (*run.recipe.modalities, *run.recipe.targets):
-            run._readers[name] = self.reader(run.recipe, name, run.field(name))
+        """Gives a new run what it must hold of the data; equal files are one file on disk."""
+        names = [*run.recipe.modalities, *run.recipe.targets]
+        kept = self._shared / f"splits-{'-'.join(names)}.json"
+        if not kept.exists():
+            self._shared.mkdir(parents=True, exist_ok=True)
+            files.write_json(kept, {record.key: record.split for record in self.records})
+        _link(kept, run.folder / "splits.json")
+        run.remember(self.records)
+        for name in names:
+            learned = self._learned(self.reader(run.recipe, name), run.recipe)
+            for file in learned.iterdir() if learned.exists() else ():
+                _link(file, run.folder / "modalities" / name / file.name)
 
-    def share(self, run: Run, columns: dict[str, Column]) -> None:
-        """Writes what the run's folder holds of the data; equal files are one file on disk."""
-        from sensorium.pretraining import contents_of
+    def _refuse_changed(self, columns: dict[str, Column]) -> None:
+        """Stores what each record holds; refuses other contents than those the runs before saw.
 
-        shared = self.folder / "data"
-        shared.mkdir(parents=True, exist_ok=True)
-        told: dict[str, Any] = {
-            "splits.json": lambda: {record.key: record.split for record in self.records},
-            "contents.json": lambda: contents_of(self.records, columns),
-        }
-        for name, make in told.items():
-            if (run.folder / name).exists():
-                continue
-            kind = "" if name == "splits.json" else "-" + "-".join(columns).replace("#", "_")
-            kept = shared / name.replace(".json", f"{kind}.json")
-            if not kept.exists():
-                files.write_json(kept, make())
-            try:
-                os.link(kept, run.folder / name)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(kept, run.folder / name)
+        Raises:
+            DataError: names the first record that changed.
+        """
+        file = self._shared / f"contents-{'-'.join(columns).replace('#', '_')}.json"
+        if file in self._same:
+            return
+        now = self._contents(columns)
+        if file.exists():
+            before = json.loads(file.read_text("utf-8"))
+            for key in [*now, *before]:
+                if before.get(key) != now.get(key):
+                    raise DataError(
+                        file=self.data, record=key, found="others",
+                        expected="the contents that the comparison began with",
+                        see="put them back, or begin anew in another folder",
+                    )  # fmt: skip
+        else:
+            self._shared.mkdir(parents=True, exist_ok=True)
+            files.write_json(file, now)
+        self._same.add(file)
+
+    def _contents(self, columns: dict[str, Column]) -> dict[str, str]:
+        """Record key -> hash of its split, of what columns read, and of all its plain fields, for
+        twins and probed fields are in no column; hexadecimal."""
+        told = {}
+        for at, record in enumerate(self.records):
+            items = [made.identity[made.index[at]].tolist() for made in columns.values()]
+            plain = {name: x for name, x in record.fields.items() if not isinstance(x, Blob)}
+            content = json.dumps([record.split, items, plain], sort_keys=True, default=str)
+            told[record.key] = f"{draws.integer(content):016x}"
+        return told
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; what is there is left."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        files.write_bytes(target, source.read_bytes())

@@ -138,12 +138,14 @@ def decide(folder: Path, plan: Plan, watcher: Watcher) -> dict[str, Any]:
 
 
 def _readers(folder: Path, plan: Plan, arm: arms_.Arm) -> dict[str, Any]:
-    from sensorium.records import field_of
+    from sensorium.prepare import fitted_on
 
     arena = Arena.of(plan, folder, arm.recipe)
     names = (*arm.recipe.modalities, *arm.recipe.targets)
     return {
-        name: arena.reader(arm.recipe, name, field_of(arena.records.fields, name)).modality
+        name: arena.reader(
+            arm.recipe, name, fitted_on(arm.recipe, arena.records.fields, name)
+        ).modality
         for name in names
     }
 

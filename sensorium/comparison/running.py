@@ -33,6 +33,7 @@ from sensorium.comparison.outcomes import Outcome, outcome
 from sensorium.comparison.plan import Plan
 from sensorium.controls import SHUFFLED, columns_of
 from sensorium.loading import Batches
+from sensorium.prepare import fitted_on
 from sensorium.recipe import Recipe
 from sensorium.run import Run
 from sensorium.starting import start
@@ -238,8 +239,9 @@ def batches_of(arena: Arena, recipe: Recipe, modalities: dict[str, Any]) -> Batc
         for at, variant in enumerate(variants, 1):
             if variant.field is not None:
                 fields[f"{modality}#{at}"] = (modality, variant.field)
+    learned = {name: fitted_on(recipe, arena.records.fields, name) for name in modalities}
     columns = {
-        name: arena.column(arena.reader(recipe, kind, fields[kind][1]), where)
+        name: arena.column(arena.reader(recipe, kind, learned[kind]), where)
         for name, (kind, where) in fields.items()
     }
     return _batches(arena, recipe, modalities, columns, build(recipe, modalities))
