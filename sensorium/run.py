@@ -239,12 +239,9 @@ class Run:
     def columns(self) -> dict[str, tuple[str, Field]]:
         """What a batch is made of: modality, variant with a field of its own (`text#1`) or target
         -> (who reads it, which field)."""
-        own = {name: (name, self.field(name)) for name in self.modalities}
-        for modality, variants in self.recipe.variants.items():
-            for at, variant in enumerate(variants, 1):
-                if variant.field is not None:
-                    own[f"{modality}#{at}"] = (modality, variant.field)
-        return own
+        from sensorium.prepare import fields_read
+
+        return fields_read(self.recipe, self.info["fields"])
 
     @property
     def compares(self) -> bool:
@@ -290,6 +287,10 @@ class Run:
             self._step.load_state_dict(found.state["model"])
             self._step.eval()
         return self._step
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        self._step = step
 
     @property
     def width(self) -> int:
@@ -401,11 +402,7 @@ class Run:
         return match(self, file, words)
 
     def predict(
-        self,
-        items: Sequence[Any],
-        words: str | Sequence[str] | None = None,
-        top: int = 5,
-        cells: Any = None,
+        self, items: Sequence[Any], words: Any = None, top: int = 5, cells: Any = None
     ) -> list[dict[str, Any]]:
         """The likeliest classes of pictures, texts or tables; see `predicting.predict`."""
         from sensorium.finetuning.predicting import predict
