@@ -1,7 +1,7 @@
 """Do the intervals of a comparison cover what they say, and are its verdicts right?
 
 Simulated outcomes whose true difference is known exactly. `python -m benchmarks.statistics` writes
-benchmarks/results/statistics.json; a few minutes on one core, no torch.
+benchmarks/results/statistics.json and the tables of docs/statistics.md; ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from benchmarks import statistics_page
 from benchmarks.machine import write_result
 from sensorium import draws
 from sensorium.comparison import statistics
@@ -23,6 +24,7 @@ from sensorium.comparison.verdict import Question, Verdict, judge, weigh
 
 SEEDS, ITEMS, POINTS = (3, 5, 10, 20), (200, 4000), (0.0, 0.5, 1.0, 2.0, 4.0)
 LEVELS = (0.95, 0.9)
+SAME = 1000  # comparisons of an arm with itself, a setting
 # Variance of what decides an item: its own for both arms, its own for one arm, chance. Sum 1.
 BOTH, ONE, REST = 0.3, 0.3, 0.4
 
@@ -186,8 +188,8 @@ def main(words: list[str] | None = None) -> None:
                 setting = Setting(seeds, items, points / 100)
                 row = {"seeds": seeds, "items": items, "seed SD in points": points}
                 covered.append({**row, **coverage(setting, times, "coverage", str(points))})
-                told = shares(answers(setting, 0.02, 200, "same", str(points)))
-                same.append({**row, "simulations": 200, **told})
+                told = shares(answers(setting, 0.02, SAME, "same", str(points)))
+                same.append({**row, "simulations": SAME, **told})
                 print(covered[-1]["used"], told, row, flush=True)
         for learned in ((0.5, 0.5), (0.8, 0.5), (0.95, 0.95)):
             setting = Setting(seeds, 4000, 0.01, (0.95, 0.95), learned)
@@ -218,6 +220,7 @@ def main(words: list[str] | None = None) -> None:
             "planted difference": planted,
         },
     )
+    statistics_page.write()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Intervals, equality, Holm and power, against scipy, slow loops, closed forms and simulation."""
 
 import itertools
+import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import machine, statistics_page
 from benchmarks.statistics import Setting, coverage, outcomes
 from sensorium import draws
+from sensorium.comparison import statistics
 from sensorium.comparison.statistics import (
     Difference,
     Spread,
@@ -316,6 +320,16 @@ def test_simulated_outcomes_have_the_truth_that_is_stated():
     found = np.mean([first.mean() - second.mean() for first, second in made])
     assert setting.truth == pytest.approx(0.9 * 0.3 - 0.5 * 0.1)
     assert found == pytest.approx(setting.truth, abs=0.012)
+
+
+def test_the_page_says_what_was_measured():
+    result = json.loads((machine.RESULTS / "statistics.json").read_text("utf-8"))
+    text = statistics_page.PAGE.read_text("utf-8")
+    assert statistics_page.filled(text, result) == text
+    least, most = re.search(r"covered ([\d.]+) to ([\d.]+) %", statistics.__doc__).groups()
+    assert statistics_page.extremes(result, "used", "95 %") == f"{least} to {most} %"
+    assert len(result["coverage"]) == 40
+    assert all(row["better"] + row["worse"] <= 0.07 for row in result["same arms, margin 2 points"])
 
 
 @pytest.mark.parametrize(
