@@ -267,6 +267,18 @@ def test_another_fusion_keeps_the_options_that_it_has_too():
     assert "types" not in other
 
 
+def test_an_axis_covers_its_own_path_and_not_one_that_begins_alike():
+    """`objectives.1` is not `objectives.10`."""
+    content = load("clip", "micro").model_dump(mode="json")
+    content["objectives"] = [{"use": "contrastive", "weight": 1.0 + at} for at in range(11)]
+    one = check(content)
+    content["objectives"][10]["weight"] = 5.0
+    made = [arms.Arm("a", one), arms.Arm("b", check(content))]
+    with pytest.raises(PlanError, match=r"objectives\.10\.weight"):
+        arms.refuse_differences(made, "objectives.1")
+    arms.refuse_differences(made, "objectives.10")
+
+
 def test_a_mapping_by_modality_is_replaced_and_encoders_are_merged():
     held = {"modality_dropout": {"image": 0.3}}
     values = {"none": {}, "text": {"text": 0.2}}
