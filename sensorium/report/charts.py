@@ -148,8 +148,10 @@ _WIDTH = 6.3  # pixels of an average character of 12 px type, rounded up
 class Curve:
     """What one chart of the learning section shows.
 
-    lines: (name, points (step, value), whether it is the main one).
-    luck: (value, label): dashed; above the first the side without skill is hatched if `lower`.
+    lines: (name, points (step, value), whether it is the main one, or its class).
+    unit: of what runs from left to right.
+    luck: (value, label): dashed; the side of the first without skill is hatched: above it if
+        `lower`, below it where less is worse and `hatched` says so.
     references: (value, label), solid.
     chosen: (step, value, label), or None.
     """
@@ -158,11 +160,13 @@ class Curve:
     rest: str
     summary: str
     last: int
-    lines: list[tuple[str, list[tuple[float, float]], bool]]
+    lines: list[tuple[str, list[tuple[float, float]], bool | str]]
     luck: list[tuple[float, str]] = field(default_factory=list)
     references: list[tuple[float, str]] = field(default_factory=list)
     chosen: tuple[float, float, str] | None = None
     lower: bool = False
+    unit: str = "step"
+    hatched: bool = False
 
     def draw(self) -> Markup:
         """The SVG."""
@@ -196,7 +200,7 @@ class Curve:
             y = self._y(tick)
             parts.append(tag("line", x1=0, x2="100%", y1=y, y2=y, class_="grid"))
             parts.append(tag("text", _tick(tick), x=-10, y=y + 4, text_anchor="end"))
-        end = f"{self.last:,} step" + ("s" if self.last != 1 else "")
+        end = f"{self.last:,} {self.unit}" + ("s" if self.last != 1 else "")
         parts.append(tag("text", end, x="100%", y=_TOP + _HIGH + 20, text_anchor="end"))
         room = 1 - (len(end) + 3) * _WIDTH / _NARROW
         for tick in steps_of(0, self.last, 6):
@@ -209,15 +213,16 @@ class Curve:
 
     def _hatch(self) -> list[Markup]:
         """The side of the first luck line where there is no skill, in diagonals that nest clips."""
-        if not self.luck or not self.lower:
+        if not self.luck or not (self.lower or self.hatched):
             return []
-        bottom = self._y(self.luck[0][0])
-        high = round(bottom - _TOP, 1)
+        line = self._y(self.luck[0][0])
+        top, bottom = (_TOP, line) if self.lower else (line, _TOP + _HIGH)
+        high = round(bottom - top, 1)
         if high < 3:
             return []
         path = "".join(f"M{x} {high}l{high} {-high}" for x in range(-int(high) - 1, 1400, 7))
         lines = tag("path", d=path, class_="hatch")
-        return [tag("svg", lines, x=0, y=_TOP, width="100%", height=high, class_="lines")]
+        return [tag("svg", lines, x=0, y=top, width="100%", height=high, class_="lines")]
 
     def _flat(self) -> list[Markup]:
         return [
@@ -228,10 +233,11 @@ class Curve:
 
     def _lines(self) -> Markup:
         drawn = []
-        for _, points, main in sorted(self.lines, key=lambda line: line[2]):
+        for _, points, main in sorted(self.lines, key=lambda line: line[2] is True):
             places = ((1000 * step / self.last, self._y(value) - _TOP) for step, value in points)
             text = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            drawn.append(tag("polyline", points=text, class_=None if main else "other"))
+            kind = main if isinstance(main, str) else None if main else "other"
+            drawn.append(tag("polyline", points=text, class_=kind))
         return tag(
             "svg", *drawn, x=0, y=_TOP, width="100%", height=_HIGH, class_="lines",
             viewBox=f"0 0 1000 {_HIGH}", preserveAspectRatio="none", style="overflow:visible",
