@@ -51,7 +51,7 @@ def test_a_field_of_a_later_version_changes_no_hash():
         ("use: vision_transformer", "use: vision_transfomer", None, "vision_transformer"),
         ("temperature: 0.07", "temprature: 0.07", "objectives.0.temprature", "temperature"),
         ("order: {text: causal}", "order: {text: casual}", "order.text", "causal"),
-        ("order: {text: causal}", "order: {txt: causal}", "txt", "text"),
+        ("order: {text: causal}", "order: {txt: causal}", "order.txt", "text"),
         ("budget: 2min", "budget: soon", "budget", None),
         ("    depth: 12", "    dept: 12", "encoders.image.dept", "depth"),
     ],
@@ -210,7 +210,7 @@ def test_bad_budgets(text):
         (["variants.image=[{augment: true}]"], "variants.image"),
         (["modalities.question={use: text}", "encoders.question={use: nystroem}"], None),
         (["variants.text=[{field: x, augment: true}]"], "variants.text.0"),
-        (["variants.sound=[{field: x}]"], "sound"),
+        (["variants.sound=[{field: x}]"], "variants.sound"),
     ],
 )
 def test_what_cannot_be_read_is_refused(overrides, field):
