@@ -94,8 +94,9 @@ def _text(
 
 def _head(found: Findings, verdict: dict[str, Any]) -> list[Markup]:
     plan = found.plan
-    pair = f"{verdict['name']} against {verdict['against']}"
-    pair, about = paired(pair, f"{words.data(plan)}, {plan.size} size", RIGHT - LEFT - 40, 18)
+    about = clipped(f"{words.data(plan)}, {plan.size} size", 420, 18)
+    room = RIGHT - LEFT - width(about, 18) - 40 - width(" against ", 18)
+    pair = " against ".join(paired(verdict["name"], verdict["against"], room, 18))
     parts = [_text(LEFT, 66, pair), _text(RIGHT, 66, about, anchor="end")]
     told = words.headline(verdict)
     # One line as large as may be; what is longer takes two, smaller ones.
@@ -135,8 +136,10 @@ def _plot(found: Findings, verdict: dict[str, Any]) -> list[Markup]:
             tag("line", x1=x, x2=x, y1=TOP, y2=BOTTOM, stroke=_THIRD, stroke_width=1.5,
                 stroke_dasharray="6 5")
         )  # fmt: skip
-    named = paired(*words.ends(verdict, plan), PLOT - LEFT - 24, 18)
-    parts += [_text(LEFT, 218, named[0]), _text(PLOT, 218, named[1], anchor="end")]
+    room = PLOT - LEFT - 24 - width("← better better →", 18)
+    low_name, high_name = paired(*words.ends(verdict, plan), room, 18)
+    parts.append(_text(LEFT, 218, f"← {low_name} better"))
+    parts.append(_text(PLOT, 218, f"{high_name} better →", anchor="end"))
     level = 100 * (1 - plan.alpha)
     parts += _interval(verdict, scale, at)
     told = words.span(verdict["interval"], unit)
@@ -202,7 +205,7 @@ def _bracket(low: float, high: float) -> list[Markup]:
 
 def _foot(found: Findings, verdict: dict[str, Any]) -> list[Markup]:
     plan = found.plan
-    spent = words.cost(found, verdict["name"])
+    spent = words.cost(found, verdict["name"], lambda name: clipped(name, 200, 18))
     other = f"other sizes than {plan.size}, other data than {words.data(plan)}, any paper"
     parts = []
     for y, bold, rest, right, face in (

@@ -81,7 +81,8 @@ def _pair(verdict: dict[str, Any], plan: Plan, scale: Scale) -> Markup:
     pair = f"{verdict['name']} against {verdict['against']}"
     rows = [tag("tr", tag("th", pair, colspan=4, scope="rowgroup"), class_="group theirs")]
     low, high = words.ends(verdict, plan)
-    named = tag("div", tag("span", low), tag("span", high), class_="ends theirs")
+    named = tag("div", tag("span", f"← {low} better"), tag("span", f"{high} better →"),
+                class_="ends theirs")
     rows.append(tag("tr", tag("td", named, colspan=4), class_="named"))
     zone = (-plan.margin, plan.margin)
     for seed, limits in zip(plan.seeds, verdict["each"], strict=False):
@@ -167,7 +168,7 @@ def _bracket(limits: Limits, scale: Scale) -> Markup:
     low, high = (f"{100 * x:.2f}%" for x in scale.ends(limits))
     cap = [
         tag("svg", tag("line", x1=0, x2=0, y1=-5, y2=5, class_="bracket"), x=x, y="50%",
-            style="overflow:visible", class_="cap")
+            width=1, height=1, class_="cap")
         for x in (low, high)
     ]  # fmt: skip
     return join(tag("line", x1=low, x2=high, y1="50%", y2="50%", class_="bracket"), *cap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ Limits = Sequence[float | None]
 COSTS = ("samples", "tokens", "flops", "steps", "parameters", "seconds")
 NAMED = {"flops": "FLOPs"}  # units that are not written as they are called in files
 _FAR, _NOISE = 0.02, 0.1  # costs that differ by less are told as equal; seconds are a measurement
-_LARGE = ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k"))
+_LONGEST = 48  # letters of an arm's name in a sentence
+_LARGE = ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 # --- numbers -----------------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ def level(value: float, unit: str) -> str:
 def short(value: float) -> str:
     """A large amount in few letters: `1,280`, `29.3 k`, `42.2 G`."""
     for size, letter in _LARGE:
-        if value >= size:
+        if value >= max(size, 1e4):  # four digits are short enough
             return f"{value / size:.3g}{letter}"
     return f"{value:,.4g}"
 
@@ -80,21 +81,21 @@ def headline(verdict: dict[str, Any]) -> str:
 
 
 def title(verdicts: Sequence[dict[str, Any]]) -> str:
-    """The verdicts as one sentence."""
+    """The verdicts as one sentence; names that are very long are cut, tables have them whole."""
     parts = []
     for verdict in verdicts:
         told = headline(verdict)[:-1]
+        name, against = (_cut(verdict[key]) for key in ("name", "against"))
         if verdict["kind"] in ("better", "worse"):
             by = told.partition(" by ")[2]
-            parts.append(
-                f"{verdict['name']} is {verdict['words']} than {verdict['against']}"
-                + (f", by {by}" if by else "")
-            )
+            parts.append(f"{name} is {verdict['words']} than {against}" + (f", by {by}" if by else ""))
         else:
-            parts.append(
-                f"{verdict['name']} against {verdict['against']}: {told[:1].lower()}{told[1:]}"
-            )
+            parts.append(f"{name} against {against}: {told[:1].lower()}{told[1:]}")
     return "; ".join(parts) + "."
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip() + "…"
 
 
 def kept(verdict: dict[str, Any], plan: Plan) -> str | None:
@@ -115,12 +116,10 @@ def detectable(verdict: dict[str, Any]) -> str | None:
 
 
 def ends(verdict: dict[str, Any], plan: Plan) -> tuple[str, str]:
-    """The arms named at both ends of the difference's axis."""
+    """The arm that is better at the low, and at the high end of the difference's axis."""
     higher = plan.at == "budget" and plan.measure.better == "higher"
-    low, high = verdict["against"], verdict["name"]
-    if not higher:
-        low, high = high, low
-    return f"← {low} better", f"{high} better →"
+    low, high = str(verdict["against"]), str(verdict["name"])
+    return (low, high) if higher else (high, low)
 
 
 # --- the plan ----------------------------------------------------------------------------------
@@ -193,18 +192,22 @@ def unit_named(unit: str) -> str:
     return NAMED.get(unit, unit)
 
 
-def cost(found: Findings, arm: str) -> str:
-    """What an arm takes beside the first, in the units that differ."""
+def cost(found: Findings, arm: str, called: Callable[[str], str] = str) -> str:
+    """What an arm takes beside the first, in the units that differ.
+
+    Args:
+        called: how a name is written where there is little room.
+    """
     told = [
         (f"{ratio:.2f}", unit_named(unit))
         for unit, ratio in ratios(found)[arm].items()
         if ratio is not None and abs(ratio - 1) >= (_NOISE if unit == "seconds" else _FAR)
     ]
     if not told:
-        return f"{arm} costs what {found.plan.names[0]} costs, within 2 %"
+        return f"{called(arm)} costs what {called(found.plan.names[0])} costs, within 2 %"
     first, *others = told
     rest = [f"{ratio} the {unit}" for ratio, unit in others]
-    return ", ".join([f"{arm} takes {first[0]} times the {first[1]}", *rest])
+    return ", ".join([f"{called(arm)} takes {first[0]} times the {first[1]}", *rest])
 
 
 def estimate(seconds: float, workers: int) -> str:
