@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__, commands_cache, commands_task, commands_world
+from sensorium import __version__, commands_cache, commands_compare, commands_task, commands_world
 from sensorium.errors import UserError
 from sensorium.options import (
     Data,
@@ -198,12 +198,17 @@ def _finish(run, console, teller) -> None:
 
 
 commands_task.register(app)
+commands_compare.register(app)
 
 
 @app.command()
 def evaluate(
     run: RunDir,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    missing: Annotated[
+        str | None,
+        typer.Option(help="Its main score where such shares lack a modality: 0,0.25,0.5."),
+    ] = None,
     json: Json = False,
     device: Device = "cpu",
     shelf: Shelf = None,
@@ -212,6 +217,9 @@ def evaluate(
     add_shelves(shelf)
     from sensorium.run import Run
 
+    if missing is not None:
+        _missing(run, device, split, missing, json)
+        return
     opened = Run.open(run, device)
     scores = opened.evaluate(split)
     if json:
@@ -225,6 +233,28 @@ def evaluate(
             console.print(line)
     for line in (*protocol_lines(scores), *verdict_lines(scores)):
         console.print(line)
+
+
+def _missing(folder: Path, device: str, split: str, text: str, json: bool) -> None:
+    from sensorium import missing
+    from sensorium.run import Run
+
+    rates = missing.rates_of(text)
+    run = Run.open(folder, device)
+    scores = missing.evaluate(run, split, rates)
+    if json:
+        print_json(scores)
+        return
+    from sensorium.terminal import protocol_lines, rail, score_lines
+
+    console, _ = consoles()
+    for line in (*score_lines(missing.shown(scores), console), *protocol_lines(scores)):
+        console.print(line)
+    for note in missing.notes(scores):
+        console.print(note, style="dim", markup=False)
+    for sentence in missing.sentences(scores):
+        console.print(sentence, style="bold", markup=False)
+    console.print(rail("try", missing.report_command(run)))
 
 
 @app.command()

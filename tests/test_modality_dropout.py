@@ -38,9 +38,7 @@ def made(shares, size=50, seed=0, lacking=None, n=N):
         told = items if features else [str(at % 3) for at in range(n)]
         columns[name] = Column(name, told, index, np.arange(n), features)
     about = {"label": Label()}
-    return Batches(
-        records, columns, about, list(range(n)), size, seed, modality_dropout=shares
-    )
+    return Batches(records, columns, about, list(range(n)), size, seed, modality_dropout=shares)
 
 
 def gone(batches, name, epochs=EPOCHS):

@@ -163,7 +163,7 @@ class Curve:
     rest: str
     summary: str
     last: float
-    lines: list[tuple[str, list[tuple[float, float]], bool | str]]
+    lines: Sequence[tuple[str, list[tuple[float, float]], bool | str]]
     luck: list[tuple[float, str]] = field(default_factory=list)
     references: list[tuple[float, str]] = field(default_factory=list)
     chosen: tuple[float, float, str] | None = None

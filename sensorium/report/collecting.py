@@ -82,6 +82,7 @@ def collect(run: Run) -> Facts:
         departures=recipe.departures,
         weights=_weights(run, scores),
         doubts=[],
+        missing=_evaluation(run, f"missing-{split or 'test'}"),
     )
     facts.doubts = _doubts(facts)
     facts.commands = _commands(run, facts)

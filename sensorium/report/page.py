@@ -11,6 +11,7 @@ from typing import Any
 from sensorium.report.charts import Markup, join, tag
 from sensorium.report.facts import Facts, Gap, Shown
 from sensorium.report.gallery import examples, failures, gallery
+from sensorium.report.missing import missing
 from sensorium.report.parts import (
     code_block,
     fold,
@@ -40,6 +41,7 @@ def page(facts: Facts) -> str:
     """The whole document."""
     sections = [
         ("scores", "Scores", "Scores, beside what they must beat", scores(facts)),
+        *_missing(facts),
         *_tuned(facts),
         ("learning", "Learning", "Learning", _learning(facts)),
         *_answers(facts),
@@ -92,6 +94,12 @@ def document(
     skip = tag("a", "Skip to the report", href="#content", class_="skip")
     whole = tag("body", skip, tag("div", header, main, class_="page"))
     return f"<!doctype html>\n{tag('html', head, whole, lang='en')}\n"
+
+
+def _missing(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:
+    """The section of what was asked where records lack a modality."""
+    rows = facts.missing
+    return [("missing", "Missing", "Where something is missing", missing(rows))] if rows else []
 
 
 def _tuned(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:

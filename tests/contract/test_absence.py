@@ -14,7 +14,6 @@ from small_recipe import small as small_recipe
 from small_step import Words, batch, small
 
 from sensorium import shelf
-from sensorium.errors import RecipeError
 from sensorium.nodes import Fuse, Read
 from sensorium.step import Forward, plan, views
 from sensorium.views import attach
@@ -69,7 +68,9 @@ def other_content(made, seed=0):
             drawn = torch.randint(0, 256, held.values.shape, generator=rng).to(held.values.dtype)
             values = torch.where(lacks[:, None, None], drawn, held.values)
             tokens[modality, variant] = replace(held, values=values)
-    differs = [not torch.equal(content_of(x), content_of(made.tokens[k])) for k, x in tokens.items()]
+    differs = [
+        not torch.equal(content_of(x), content_of(made.tokens[k])) for k, x in tokens.items()
+    ]
     assert any(differs)
     return replace(made, tokens=tokens)
 

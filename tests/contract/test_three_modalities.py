@@ -16,8 +16,8 @@ from small_step import Grid, Words, batch
 from sensorium import recipe, shelf
 from sensorium.encoders import tabular, transformer, vision_transformer
 from sensorium.errors import RecipeError
-from sensorium.model import Model
 from sensorium.modalities import table
+from sensorium.model import Model
 from sensorium.nodes import Given
 from sensorium.records import Record, Source
 from sensorium.step import Step, views
