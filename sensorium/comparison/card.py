@@ -171,7 +171,10 @@ def _figure(y: float, bold: str, rest: str, fill: str = _SECOND) -> list[Markup]
                            fill=_INK))  # fmt: skip
         y += 18
     size = next((s for s in (18, 16, 14) if width(rest, s) <= room), 14)
-    return [*parts, _text(x, y + (0 if bold else 6), clipped(rest, room, size), size=size, fill=fill)]
+    return [
+        *parts,
+        _text(x, y + (0 if bold else 6), clipped(rest, room, size), size=size, fill=fill),
+    ]
 
 
 def _interval(verdict: dict[str, Any], scale: Scale, at: Any) -> list[Markup]:

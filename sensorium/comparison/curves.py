@@ -1,4 +1,4 @@
-"""Learning curves of a comparison: each seed thin, each arm's mean bold, luck hatched, the threshold.
+"""Learning curves of a comparison: seeds thin, the mean of an arm bold, luck hatched, threshold.
 
 Up to five arms share one chart, each in its colour and named at its line; more have a chart each.
 """

@@ -53,6 +53,11 @@ class Findings:
         best = self.result.get("floor", {}).get("best")
         return best if best is not None and best < 1 else None
 
+    @property
+    def costs(self) -> dict[str, dict[str, float]]:
+        """arm -> unit -> what one run costs; seconds as they were measured before the first one."""
+        return {arm: self.arms[arm]["run"] for arm in self.plan.names}
+
     def runs(self, arm: str, outcome: str | None = None) -> list[dict[str, Any]]:
         """Rows of an arm's runs, seed by seed; of the judged outcome unless another is named."""
         wanted = outcome or self.plan.outcome
@@ -209,7 +214,9 @@ def spread(found: Findings) -> Spread:
             continue
         one, other = (_items(found, verdict[key]) for key in ("name", "against"))
         keys = [x for x in one[0] if all(x in run for run in (*one, *other))]
-        first, second = (np.array([[run[x] for x in keys] for run in runs]) for runs in (one, other))
+        first, second = (
+            np.array([[run[x] for x in keys] for run in runs]) for runs in (one, other)
+        )
         made.append(statistics.difference(first, second).spread)
     if not made:
         raise RunError(file=found.folder, expected="differences of at least two seeds",
@@ -229,8 +236,8 @@ def _items(found: Findings, arm: str) -> list[dict[str, float]]:
             }
     missing = [seed for seed in found.plan.seeds if seed not in by_seed]
     if missing:
-        raise RunError(file=found.folder, field=f"arms.{arm}", expected=f"a run of seed {missing[0]}",
-                       found="none")  # fmt: skip
+        raise RunError(file=found.folder, field=f"arms.{arm}", found="none",
+                       expected=f"a run of seed {missing[0]}")  # fmt: skip
     return [by_seed[seed] for seed in found.plan.seeds]
 
 

@@ -81,8 +81,9 @@ def _pair(verdict: dict[str, Any], plan: Plan, scale: Scale) -> Markup:
     pair = f"{verdict['name']} against {verdict['against']}"
     rows = [tag("tr", tag("th", pair, colspan=4, scope="rowgroup"), class_="group theirs")]
     low, high = words.ends(verdict, plan)
-    named = tag("div", tag("span", f"← {low} better"), tag("span", f"{high} better →"),
-                class_="ends theirs")
+    named = tag(
+        "div", tag("span", f"← {low} better"), tag("span", f"{high} better →"), class_="ends theirs"
+    )
     rows.append(tag("tr", tag("td", named, colspan=4), class_="named"))
     zone = (-plan.margin, plan.margin)
     for seed, limits in zip(plan.seeds, verdict["each"], strict=False):

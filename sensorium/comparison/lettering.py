@@ -1,4 +1,4 @@
-"""How wide a text is, as nearly as can be told without its font: for pictures that must not run over.
+"""How wide a text is, as nearly as can be told without its font, so that nothing runs over.
 
 Widths are those of Helvetica's metric twin and of Noto Serif, the widest of the serifs that a card
 names; what is in neither takes the width of a wide letter, so a text is rather told too wide.
@@ -67,7 +67,8 @@ def paired(first: str, second: str, room: float, size: float) -> tuple[str, str]
 
 def lines(text: str, room: float, size: float, most: int, face: str = "sans") -> list[str]:
     """A text broken at blanks into at most so many lines; the last one is clipped."""
-    made, rest = [], text.split()
+    made: list[str] = []
+    rest = text.split()
     while rest and len(made) < most - 1:
         count = 1
         while count < len(rest) and width(" ".join(rest[: count + 1]), size, face) <= room:

@@ -135,7 +135,9 @@ def _scores(found: Findings) -> list[Markup]:
             values.append((control_name(one["control"]), value, None, False))
     if found.best is not None:
         values.append(("best possible", found.best, None, False))
-    highest = max(max(value, interval[1] if interval else value) for _, value, interval, _ in values)
+    highest = max(
+        max(value, interval[1] if interval else value) for _, value, interval, _ in values
+    )
     axis = Axis.over(highest, 1.0 if unit == "share" else None)
     luck = found.chance if unit == "share" else None
     body = [_row(axis, *each, luck, unit) for each in values]
@@ -216,7 +218,7 @@ def _learning(found: Findings) -> list[Markup] | Gap:
 
 
 def _costs(found: Findings) -> list[Markup]:
-    costs, times = found.result["costs"], words.ratios(found)
+    costs, times = found.costs, words.ratios(found)
     first = found.plan.names[0]
     lead = f"One run, beside {first}. Seconds were measured on one thread; all else is counted."
     rows = []
@@ -241,9 +243,7 @@ def _costs(found: Findings) -> list[Markup]:
 
 def _arms(found: Findings) -> list[Markup]:
     plan = found.plan
-    known = {
-        arm: leaves(complete(check(dict(told["recipe"])))) for arm, told in found.arms.items()
-    }
+    known = {arm: leaves(complete(check(dict(told["recipe"])))) for arm, told in found.arms.items()}
     paths = dict.fromkeys(path for told in known.values() for path in told)
     absent = object()
     blocks = []
@@ -267,12 +267,16 @@ def _arms(found: Findings) -> list[Markup]:
             chosen = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in rates.items())
             parts.append(theirs("p", f"Tuned on validation, {arm}: {chosen}.", class_="note"))
     if plan.sweep is None:
-        parts.append(tag("p", "No rate was tuned: all arms ran with their recipe's.", class_="note"))
+        parts.append(
+            tag("p", "No rate was tuned: all arms ran with their recipe's.", class_="note")
+        )
     return parts
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def plan_text(plan: Plan) -> str:
@@ -298,16 +302,14 @@ def _plan(found: Findings) -> list[Markup]:
 
 
 def _next(found: Findings) -> list[Markup]:
-    items = [
-        tag("div", tag("p", why), code_block(line, why)) for why, line in commands(found)
-    ]
+    items = [tag("div", tag("p", why), code_block(line, why)) for why, line in commands(found)]
     beside = f"Beside this page: {CARD}, to send; {RUNS}, one row a run and outcome."
     return [tag("div", *items, class_="commands"), tag("p", beside, class_="note")]
 
 
 def commands(found: Findings) -> list[tuple[str, str]]:
     """(why, command) of what may come next, the most useful first."""
-    query = "SELECT arm, avg(value) FROM runs WHERE stage = 'run' GROUP BY arm"
+    query = "SELECT stage, arm, avg(value) FROM runs GROUP BY ALL"
     first = found.runs(found.plan.names[-1])
     made = [("Ask the table of runs", command("compare", "show", found.folder, "--sql", query))]
     if first and "run" in first[0]:

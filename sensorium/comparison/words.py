@@ -88,7 +88,9 @@ def title(verdicts: Sequence[dict[str, Any]]) -> str:
         name, against = (_cut(verdict[key]) for key in ("name", "against"))
         if verdict["kind"] in ("better", "worse"):
             by = told.partition(" by ")[2]
-            parts.append(f"{name} is {verdict['words']} than {against}" + (f", by {by}" if by else ""))
+            parts.append(
+                f"{name} is {verdict['words']} than {against}" + (f", by {by}" if by else "")
+            )
         else:
             parts.append(f"{name} against {against}: {told[:1].lower()}{told[1:]}")
     return "; ".join(parts) + "."
@@ -176,7 +178,7 @@ def axis(plan: Plan) -> str:
 
 def ratios(found: Findings) -> dict[str, dict[str, float | None]]:
     """arm -> unit -> how many times what the first arm takes; None where it was not measured."""
-    costs = found.result["costs"]
+    costs = found.costs
     first = costs[found.plan.names[0]]
     return {
         arm: {
@@ -223,7 +225,9 @@ def unsaid(found: Findings) -> list[str]:
     """What a comparison does not say, each a sentence."""
     plan, told = found.plan, []
     told.append(f"Anything about other sizes than {plan.size}.")
-    told.append(f"Anything about other data than {data(plan)}, or other budgets than {plan.budget}.")
+    told.append(
+        f"Anything about other data than {data(plan)}, or other budgets than {plan.budget}."
+    )
     count = len(plan.seeds)
     told.append(
         f"How other draws of the start would do, beyond what {count} seeds tell; the interval "

@@ -1,5 +1,5 @@
-"""Finished comparisons for tests, written as the engine writes them but with outcomes that are drawn:
-the verdict is the engine's own, on numbers of which the truth is known. Trains nothing."""
+"""Finished comparisons for tests, as the engine writes them but with outcomes that are drawn: the
+verdict is the engine's own, on numbers of which the truth is known. Trains nothing."""
 
 from __future__ import annotations
 
