@@ -178,6 +178,22 @@ def fitted_on(recipe: Recipe, fields: dict[str, str], modality: str) -> Field:
     return own if isinstance(own, tuple) or not more else tuple(dict.fromkeys((own, *more)))
 
 
+def fields_read(recipe: Recipe, fields: dict[str, str]) -> dict[str, tuple[str, Field]]:
+    """What batches are made of: modality, variant with a field of its own (`text#1`) or target
+    -> (who reads it, which field).
+
+    Args:
+        fields: field -> modality.
+    """
+    names = (*recipe.modalities, *recipe.targets)
+    own: dict[str, tuple[str, Field]] = {name: (name, field_of(fields, name)) for name in names}
+    for modality, variants in recipe.variants.items():
+        for at, variant in enumerate(variants, 1):
+            if variant.field is not None:
+                own[f"{modality}#{at}"] = (modality, variant.field)
+    return own
+
+
 def single(modality: str, tokens: Tokens) -> Batch:
     """A batch of one modality, everything present: what encoding for search needs."""
     n = tokens.real.shape[0]

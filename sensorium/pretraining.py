@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,8 +35,9 @@ from sensorium.records import Records
 from sensorium.run import Run, read_json, refuse_used
 from sensorium.starting import start
 from sensorium.step import Step, views
+from sensorium.stopping import signals
 from sensorium.tokens import Batch
-from sensorium.training import Plan, Progress, restore, train
+from sensorium.training import Plan, Progress, forget_after, restore, train
 from sensorium.validation import validation
 
 UNTRAINED = -1e29  # score of a head as drawn: less than any other, more than none
@@ -152,7 +151,7 @@ def carry_out(
             },
         )
         run.device = device
-        with _signals() as stopping:
+        with signals() as stopping:
             try:
                 _train(run, records, watcher, began, stopping)
             except (DataError, RecipeError, RunError):
@@ -173,8 +172,12 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
     watcher = watcher or Silent()
     run = Run.open(folder)
     run.device = devices.check(device or run.info.get("environment", {}).get("device", "cpu"))
-    with files.claim(run.folder), _signals() as stopping:
-        if (best := run.info.get("best_step")) is not None:
+    with files.claim(run.folder), signals() as stopping:
+        if (best := run.info.get("best_step")) is None and "comparison" in run.info:
+            raise RunError(file=run.folder, expected="a run of its own",
+                           found="one of a comparison that has not ended; compare goes on with it",
+                           )  # fmt: skip
+        if best is not None:
             watcher.say("finished", f"{run.folder} is trained already; its best step is {best:,}")
         else:
             if (run.folder / "splits.json").exists():
@@ -312,7 +315,7 @@ def _fit(
     if resumed:
         progress = restore(step, adam, recipe, folder, watcher.say)
     if (log := folder / "log.jsonl").exists():
-        _forget_after(log, progress.step)
+        forget_after(log, progress.step)
     if progress.step and not control:
         watcher.say("resume", f"from step {progress.step:,} of {plan.steps:,}")
 
@@ -450,39 +453,6 @@ def fresh(name: str) -> Path:
     while (place := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return place
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drops log lines of what will be done again: later steps, and the evaluation of this one."""
-    kept = [
-        line
-        for line in files.read_lines(log)
-        if line["step"] < step or (line["step"] == step and line["split"] == "train")
-    ]
-    files.write_bytes(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and SIGINT ask to stop instead of killing; a second one kills as usual."""
-    told: list[int] = []
-    wanted: list[int] = [signal.SIGTERM, signal.SIGINT]
-    before: dict[int, Any] = {}
-
-    def tell(number: int, frame: Any) -> None:
-        told.append(number)
-        signal.signal(number, before[number])
-
-    try:
-        for number in wanted:
-            before[number] = signal.signal(number, tell)
-    except ValueError:  # not the main thread: signals belong to whoever runs it
-        pass
-    try:
-        yield lambda: bool(told)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -290,6 +290,7 @@ class Run:
 
     @step.setter
     def step(self, step: Step) -> None:
+        """The Step that it is asked with from now on."""
         self._step = step
 
     @property

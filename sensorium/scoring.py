@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sensorium.run import Run
 
 _BATCH = 64
-_WORDS = 32  # records whose logits over a vocabulary are in memory at once
+_WORDS = 32  # records whose logits over a vocabulary are in memory at once; more of short texts
+_LOGITS = 2**22  # of these, so many at most
 _COUNTED = 20_000  # training records whose words are counted
 _FEWEST = 8  # records of a batch, below which a contrast would be too easy
 WRITTEN = 200  # records that captions are written for
@@ -124,7 +125,9 @@ def guesses(
 ) -> prediction.Guesses:
     """What the model guesses at every place that a view asks for."""
     parts = []
-    for places, batch in asked.batches([read.view], _WORDS, change, rows):
+    about = run.modalities[read.view.modality]
+    size = min(max(_WORDS, _LOGITS // (about.length * about.vocabulary)), 8 * _WORDS)
+    for places, batch in asked.batches([read.view], size, change, rows):
         seen = look(read.view, batch)
         assert seen.truth is not None, "a view of words that predicts knows the truth"
         owner = torch.as_tensor(places, device=seen.truth.device)[seen.owner]

@@ -17,12 +17,13 @@ from sensorium import cache, draws, files, reading
 from sensorium.comparison.plan import Plan, World
 from sensorium.errors import DataError
 from sensorium.finetuning.splitting import place_of
-from sensorium.prepare import Column, Reader, column, fitted_on
+from sensorium.prepare import Column, Reader, column, fields_read, fitted_on
 from sensorium.recipe import Recipe
 from sensorium.records import Blob, Field, Record, Records
-from sensorium.run import Run, columns_of, fitted_on
+from sensorium.run import Run
 
-MOST = {"validation": 1000, "test": 4000}  # items that an outcome is measured on
+LOOK = "look"  # the part of validation that a run is measured on while it trains
+MOST = {LOOK: 500, "validation": 1000, "test": 4000}  # items that an outcome is measured on
 _KEPT: dict[tuple[str, str], Arena] = {}
 
 
@@ -136,7 +137,7 @@ class Arena:
         """
         made = {
             name: self.column(self.reader(recipe, kind), where, split)
-            for name, (kind, where) in columns_of(recipe, self.records.fields).items()
+            for name, (kind, where) in fields_read(recipe, self.records.fields).items()
         }
         if not split:
             self._refuse_changed(made)
@@ -145,9 +146,10 @@ class Arena:
     @functools.cache  # noqa: B019 - an arena lives as long as its process
     def asked(self, split: str) -> list[Record]:
         """The records of a split that an outcome is measured on: all, or a sample by key."""
-        whole = [self.records[at] for at in self.records.positions(split)]
+        held = "validation" if split == LOOK else split
+        whole = [self.records[at] for at in self.records.positions(held)]
         most = MOST[split]
-        chosen = draws.sample([x.key for x in whole], most, "comparison", split)
+        chosen = draws.sample([x.key for x in whole], most, "comparison", held)
         return [whole[at] for at in chosen]
 
     def equip(self, run: Run) -> None:

@@ -4,7 +4,7 @@
     arms.json      arm -> complete recipe, steps that the budget buys, cost of a step in every unit
     tuned.json     arm -> rates that validation chose, and what was tried
     runs/          one folder a run; see `running.py`
-    runs.parquet   all runs in one table
+    runs.parquet   all runs in one table; timings.parquet: the seconds that they took
     result.json    verdicts, beside the hash of the plan that they answer
 
 The same command goes on where it was stopped: nothing is computed that is there already.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
@@ -24,14 +25,16 @@ import numpy as np
 
 from sensorium import draws, files
 from sensorium.comparison import arms as arms_
-from sensorium.comparison import pool, running, table
+from sensorium.comparison import pool, refusals, running, table, words
 from sensorium.comparison.arena import Arena, place
+from sensorium.comparison.findings import refuse_other
+from sensorium.comparison.page import publish
 from sensorium.comparison.plan import ANALYSIS, Plan
 from sensorium.comparison.running import ARMS, PLAN, Task
 from sensorium.comparison.statistics import Values
 from sensorium.comparison.threshold import Reached, reached
 from sensorium.comparison.verdict import Evidence, Question, Verdict, judge, weigh, weigh_samples
-from sensorium.errors import PlanError, RunError
+from sensorium.errors import NonFinite, PlanError, RunError
 from sensorium.pretraining import Silent, Watcher
 
 TUNED, RESULT = "tuned.json", "result.json"
@@ -56,20 +59,22 @@ def compare(
     Raises:
         RunError: the folder is of another plan.
         PlanError, DataError: the plan, its data or an arm is not as expected.
-        UserError: an executor or a run failed.
+        NonFinite: a run diverged, or all of an arm's sweep.
+        Stopped, UserError: as `pool.run_all`.
     """
-    folder, watcher = Path(out), watcher or Silent()
+    folder, watcher = Path(out).absolute(), watcher or Silent()
     with files.claim(folder):
         begin(folder, plan)
-        watcher.say("plan", f"{plan.hash[:8]}  {plan.question}")
         told = decide(folder, plan, watcher)
+        watcher.say("time", forecast(folder, plan, told, workers))
         rates = tune(folder, plan, on, workers, watcher)
-        tasks = tasks_of(folder, plan, rates)
-        results = _carried(tasks, on, workers, watcher, "run")
-        costs = {name: _spent(arm) for name, arm in told.items()}
+        results = _carried(tasks_of(folder, plan, rates), on, workers, watcher, "run")
+        costs = {name: arm["run"] for name, arm in told.items()}
         swept = [known for x in sweep_of(folder, plan) if (known := running.done(x)) is not None]
-        table.write(folder, table.rows([*swept, *results], costs))
-        family = [evidence(folder, plan, one, rates) for one in plan.names[1:]]
+        table.write(folder, [*swept, *results], costs)
+        _refuse_diverged(folder, results)
+        floor = floor_of(plan, results)
+        family = [evidence(folder, plan, x, rates, floor.get("chance")) for x in plan.names[1:]]
         result = {
             "plan": plan.hash,
             "analysis": ANALYSIS,
@@ -78,11 +83,35 @@ def compare(
             "also": [x for text in plan.also for x in beside(folder, plan, text, rates)],
             "controls": _controls(results),
             "tuned": rates,
-            "costs": costs,
-            "how": next(iter(results))["outcomes"][plan.outcome]["how"] if results else "",
+            "floor": floor,
+            # Seconds are the machine's, not the plan's: see arms.json and timings.parquet.
+            "costs": {
+                name: {unit: amount for unit, amount in run.items() if unit != "seconds"}
+                for name, run in costs.items()
+            },
+            "how": results[-1]["outcomes"][plan.outcome]["how"],  # of the last arm's last run
         }
         files.write_json(folder / RESULT, result)
+        publish(folder)
         return result
+
+
+def _refuse_diverged(folder: Path, results: Sequence[dict[str, Any]]) -> None:
+    """Seeds are paired, so a run that diverged leaves nothing to judge; the others are kept.
+
+    Raises:
+        NonFinite: names each such run, and the step.
+    """
+    lost = [x for x in results if x["failed"] and x["stage"] == "run"]
+    if lost:
+        raise NonFinite(
+            f"{len(lost)} of {sum(x['stage'] == 'run' for x in results)} runs diverged",
+            file=folder,
+            expected="arms that train with every seed",
+            found="; ".join(f"{x['arm']}, seed {x['seed']} {x['failed']}" for x in lost),
+            see="a smaller learning rate, or a sweep of them, in a new folder; the other runs are "
+            f"in {table.FILE}",
+        )
 
 
 def begin(folder: Path, plan: Plan) -> None:
@@ -91,19 +120,11 @@ def begin(folder: Path, plan: Plan) -> None:
     Raises:
         RunError: another plan, or something else, is there.
     """
-    file = folder / PLAN
-    if file.exists():
-        known = json.loads(file.read_text("utf-8"))
-        if known.get("hash") != plan.hash:
-            raise RunError(
-                file=file, expected=f"the plan that was begun here ({known.get('hash', '')[:8]})",
-                found=f"another ({plan.hash[:8]})", see="--out with a new folder",
-            )  # fmt: skip
+    refuse_other(folder, plan)
+    if (folder / PLAN).exists():
         return
-    if any(not x.name.startswith(".") for x in folder.iterdir()):
-        raise RunError(file=folder, expected="a new or empty folder", found="something in it")
     content = {"hash": plan.hash, "analysis": ANALYSIS, "plan": plan.model_dump(mode="json")}
-    files.write_json(file, content)
+    files.write_json(folder / PLAN, content)
 
 
 def decide(folder: Path, plan: Plan, watcher: Watcher) -> dict[str, Any]:
@@ -138,16 +159,9 @@ def decide(folder: Path, plan: Plan, watcher: Watcher) -> dict[str, Any]:
 
 
 def _readers(folder: Path, plan: Plan, arm: arms_.Arm) -> dict[str, Any]:
-    from sensorium.prepare import fitted_on
-
     arena = Arena.of(plan, folder, arm.recipe)
     names = (*arm.recipe.modalities, *arm.recipe.targets)
-    return {
-        name: arena.reader(
-            arm.recipe, name, fitted_on(arm.recipe, arena.records.fields, name)
-        ).modality
-        for name in names
-    }
+    return {name: arena.reader(arm.recipe, name).modality for name in names}
 
 
 def _measured(
@@ -162,10 +176,10 @@ def _measured(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as its runs have
     try:
-        batches = running.batches_of(Arena.of(plan, folder, arm.recipe), arm.recipe, modalities)
-        cost = costs.measure(
-            build(arm.recipe, modalities), [batches[0], batches[1]], arm.recipe.optimiser
-        )
+        arena, step = Arena.of(plan, folder, arm.recipe), build(arm.recipe, modalities)
+        columns = arena.columns(arm.recipe)
+        batches = running.batches_of(arena, arm.recipe, modalities, columns, step)
+        cost = costs.measure(step, [batches[0], batches[1]], arm.recipe.optimiser)
     finally:
         torch.set_num_threads(threads)
     steps = costs.steps_for(plan.budget, cost, arm.name)
@@ -177,8 +191,25 @@ def _measured(
     return steps, cost
 
 
-def _spent(arm: dict[str, Any]) -> dict[str, float]:
-    return arm["run"]
+def forecast(folder: Path, plan: Plan, told: dict[str, Any], workers: int | None) -> str:
+    """How long the runs that are not done will train, by what a step was seen to take."""
+    tasks = [*sweep_of(folder, plan), *tasks_of(folder, plan, {x: {} for x in plan.names})]
+    left = [x for x in tasks if x.control != "untrained" and running.done(x) is None]
+    seconds = math.fsum(told[x.arm]["run"]["seconds"] for x in left)
+    at_once = max(1, min(workers or os.cpu_count() or 1, len(left)))
+    return words.estimate(seconds / at_once, at_once)
+
+
+def floor_of(plan: Plan, results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """chance and best of the outcome on the test split; empty where nobody knows them."""
+    known = refusals.bounds(plan, arms_.derive(plan))
+    if known is None:
+        return {}
+    chance, best = known
+    if plan.measure.kind == "retrieval":  # of the gallery that was asked, not of all that is there
+        first = plan.measure.first or 1
+        chance = min(1.0, first / results[-1]["outcomes"][plan.outcome]["items"])
+    return {"chance": chance, "best": best}
 
 
 # --- tuning ------------------------------------------------------------------------------------
@@ -203,7 +234,7 @@ def tune(
     """arm -> its rates: those with the best outcome on validation, of equals the first.
 
     Raises:
-        RunError: every run of an arm's sweep diverged.
+        NonFinite: every run of an arm's sweep diverged.
     """
     tasks = sweep_of(folder, plan)
     chosen: dict[str, dict[str, float]] = {name: {} for name in plan.names}
@@ -214,8 +245,10 @@ def tune(
     for name in plan.names:
         own = [x for x in results if x["arm"] == name and not x["failed"]]
         if not own:
-            raise RunError(file=folder, field=f"arms.{name}", found="none: all diverged",
-                           expected="a learning rate of the sweep that trains")  # fmt: skip
+            tried = "; ".join(f"{x['name']} {x['failed']}" for x in results if x["arm"] == name)
+            raise NonFinite(file=folder, field=f"arms.{name}",
+                            expected="a rate of the sweep that trains",
+                            found=f"none: all diverged, {tried}")  # fmt: skip
         best = max(own, key=lambda x: sign * x["outcomes"][plan.outcome]["mean"])
         chosen[name] = best["rates"]
         watcher.say(
@@ -281,12 +314,19 @@ def _paired(
     )
     place = {key: at for at, key in enumerate(theirs)}
     both = [(at, place[key]) for at, key in enumerate(mine) if key in place]
+    if not both:
+        both_of = f"{name} and {plan.names[0]}"
+        raise RunError(file=folder, field=text, expected=f"items that {both_of} have in common",
+                       found="none")  # fmt: skip
     rows, columns = (np.array(x, int) for x in zip(*both, strict=True))
     return one[:, rows], other[:, columns]
 
 
-def evidence(folder: Path, plan: Plan, name: str, rates: dict[str, dict[str, float]]) -> Evidence:
-    """What was found about one arm against the first."""
+def evidence(
+    folder: Path, plan: Plan, name: str, rates: dict[str, dict[str, float]],
+    floor: float | None = None,
+) -> Evidence:  # fmt: skip
+    """What was found about one arm against the first; `floor` is the outcome without skill."""
     told = plan.prediction
     question = Question(
         name=name,
@@ -296,7 +336,7 @@ def evidence(folder: Path, plan: Plan, name: str, rates: dict[str, dict[str, flo
         unit="log2 samples" if plan.at == "threshold" else plan.measure.unit,
         higher=plan.at == "budget" and plan.measure.better == "higher",
         alpha=plan.alpha,
-        floor=plan.measure.chance if plan.at == "budget" else None,
+        floor=floor if plan.at == "budget" else None,
         prediction=None if told is None else (told.low, told.high),
     )
     if plan.at == "threshold":
@@ -348,23 +388,27 @@ def beside(
 
 
 def _controls(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """control -> outcomes, means over its seeds."""
+    """control -> outcomes, means over the seeds that did not diverge; none where it cannot be asked
+    that."""
     made: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         if result["stage"] == "control":
             made.setdefault(result["control"], []).append(result)
-    return [
-        {
-            "control": name,
-            "arm": own[0]["arm"],
-            "seeds": len(own),
-            "outcomes": {
-                text: math.fsum(x["outcomes"][text]["mean"] for x in own) / len(own)
-                for text in own[0]["outcomes"]
-            },
-        }
-        for name, own in made.items()
-    ]
+    told = []
+    for name, own in made.items():
+        ended = [x["outcomes"] for x in own if not x["failed"]]
+        texts = ended[0] if ended else ()
+        told.append(
+            {
+                "control": name,
+                "arm": own[0]["arm"],
+                "seeds": len(ended),
+                "outcomes": {
+                    text: math.fsum(x[text]["mean"] for x in ended) / len(ended) for text in texts
+                },
+            }
+        )
+    return told
 
 
 __all__ = ["Verdict", "compare"]

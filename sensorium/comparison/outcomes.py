@@ -7,7 +7,7 @@ else by the likelihood of the text, else by the cosine of its vectors; `how` say
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,6 @@ from sensorium.comparison.arena import Arena
 from sensorium.comparison.measure import Measure
 from sensorium.errors import RunError
 from sensorium.nodes import Encode, Read
-from sensorium.prepare import Column
 from sensorium.recipe import Recipe
 from sensorium.run import Run
 from sensorium.step import Step
@@ -30,6 +29,7 @@ from sensorium.tasks import classification
 from sensorium.writing import writes
 
 PROBED = 4000  # training records that a probe is fitted on
+BATCH = 64  # records of a batch whose loss is an item; the same for arms that train with others
 PENALTIES = (1e-4, 1e-2, 1.0)  # of a probe's squared weights; validation chooses
 Float = NDArray[np.float64]
 
@@ -82,24 +82,24 @@ def _evaluating(step: Step) -> Iterator[None]:
         step.train(was)
 
 
-def _columns(run: Run, arena: Arena, split: str) -> dict[str, Column]:
-    """Everything the run reads, of the records that are asked."""
-    return {
-        name: arena.column(run._readers[kind], where, split)
-        for name, (kind, where) in run.columns.items()
-    }
+def _over(
+    run: Run, arena: Arena, split: str, needed: Sequence[str], absent: Sequence[str] = (),
+    others: dict[str, str] | None = None,
+) -> Asked:  # fmt: skip
+    """The records that have all that is needed, with these columns alone.
 
-
-def _asked(
-    run: Run, arena: Arena, split: str, columns: dict[str, Column], needed: list[str]
-) -> Asked:
-    """The records that have all that is needed."""
-    records = arena.asked(split)
+    Args:
+        absent: modalities that are taken away; a record need not have them.
+        others: name of a column -> the field that it is of, where that is not the run's own.
+    """
+    columns, records = arena.columns(run.recipe, split), arena.asked(split)
+    for name, where in (others or {}).items():
+        columns[name] = arena.column(arena.reader(run.recipe, "text"), where, split)
     whole = [at for at in range(len(records)) if all(columns[x].index[at] for x in needed)]
+    kept = {name: columns[name] for name in (*needed, *absent)}
     if len(whole) < len(records):
-        columns = {name: made.part(whole) for name, made in columns.items()}
-    some = [records[at] for at in whole]
-    return Asked(run, split, some, columns, len(some), tuple(needed))
+        kept = {name: made.part(whole) for name, made in kept.items()}
+    return Asked(run, split, [records[at] for at in whole], kept, len(whole), tuple(needed))
 
 
 def _keys(asked: Asked) -> tuple[str, ...]:
@@ -109,27 +109,44 @@ def _keys(asked: Asked) -> tuple[str, ...]:
 # --- forced choices ----------------------------------------------------------------------------
 
 
+def askable(step: Step, asked: Measure) -> bool:
+    """Whether an outcome can be asked of a step without the modalities that are absent: of vectors
+    it cannot, nor about a text that is not there."""
+    if not asked.absent:
+        return True
+    if asked.kind != "choice":
+        return asked.kind == "accuracy"
+    return "text" not in asked.absent and (_matches(step) or writes(step)) is not None
+
+
+def _matches(step: Step) -> str | None:
+    return next((x for x, y in step.objectives.items() if y.spec.use == "matching"), None)
+
+
 def _choice(run: Run, arena: Arena, asked: Measure, split: str) -> Outcome:
     """The own text against its twin; a tie is lost."""
     assert asked.name is not None
-    columns = _columns(run, arena, split)
-    columns["twin"] = arena.column(run._readers["text"], asked.name, split)
+    if not askable(run.step, asked):
+        raise RunError(
+            file=run.folder, field=str(asked.name), found=", ".join(run.step.objectives),
+            expected=f"an arm that chooses without {', '.join(asked.absent)}: one that matches or "
+            "predicts words",
+        )  # fmt: skip
     needed = [*(x for x in run.recipe.modalities if x not in asked.absent), "twin"]
-    own = _asked(run, arena, split, columns, needed)
+    own = _over(run, arena, split, needed, asked.absent, {"twin": asked.name})
     other = own.columns.pop("twin")  # it takes the text's place and is no modality of its own
     twin = replace(own, columns=own.columns | {"text": other})
     change = dict.fromkeys(asked.absent)
-    name = next((x for x, y in run.step.objectives.items() if y.spec.use == "matching"), None)
-    read = writes(run.step)
-    if name is not None:
+    if (name := _matches(run.step)) is not None:
         how = "match logit"
         values = [scoring.match_logits(run, x, name, change) for x in (own, twin)]
-    elif read is not None:
+    elif (read := writes(run.step)) is not None:
         how = "log-likelihood of the text"
         values = [_likelihood(run, x, read, change) for x in (own, twin)]
     elif run.compares:
         how = "cosine of vectors"
-        values = [_cosine(run, x) for x in (own, twin)]
+        pictures = _vectors(run, own, "image")
+        values = [(pictures * _vectors(run, x, "text")).sum(1) for x in (own, twin)]
     else:
         raise RunError(
             file=run.folder, expected="an arm that matches, predicts words or compares vectors",
@@ -155,13 +172,10 @@ def _causal(read: Read) -> Read:
     return replace(read, of=replace(of, parts=parts))
 
 
-def _cosine(run: Run, asked: Asked) -> Float:
-    """Of each record's text and picture, float64 [n]."""
-    told = []
-    for name in ("text", "image"):
-        made = asked.columns[name]
-        told.append(run.embed(name, made)[[items[0] for items in made.index]].astype(np.float64))
-    return (told[0] * told[1]).sum(1)
+def _vectors(run: Run, asked: Asked, name: str) -> Float:
+    """Of each record's first item, unit length, float64 [n, e]."""
+    made = asked.columns[name]
+    return run.embed(name, made)[[items[0] for items in made.index]].astype(np.float64)
 
 
 # --- classes -----------------------------------------------------------------------------------
@@ -175,10 +189,11 @@ def _accuracy(run: Run, arena: Arena, asked: Measure, split: str) -> Outcome:
     if name is None:
         raise RunError(file=run.folder, expected=f"an objective that tells {asked.name}",
                        found=", ".join(run.step.objectives))  # fmt: skip
-    needed = [x for x in scoring.needed_of(run, name) if x not in asked.absent]
-    whole = _asked(run, arena, split, _columns(run, arena, split), needed)
+    of = scoring.needed_of(run, name)
+    absent = [x for x in asked.absent if x in of]
+    whole = _over(run, arena, split, [x for x in of if x not in absent], absent)
     truth = scoring.truth_of(run, whole, str(asked.name))
-    logits = scoring.class_logits(run, whole, name, dict.fromkeys(asked.absent))
+    logits = scoring.class_logits(run, whole, name, dict.fromkeys(absent))
     right = classification.answers(logits, truth).rank == 1
     return Outcome(_keys(whole), right.astype(float), "the likeliest class; a tie is lost")
 
@@ -190,11 +205,9 @@ def _retrieval(run: Run, arena: Arena, asked: Measure, split: str) -> Outcome:
     """Whether the right one is among the first; text may be read from another field."""
     from sensorium.evaluation import pairs
 
-    columns = _columns(run, arena, split)
-    if asked.name is not None:
-        columns["text"] = arena.column(run._readers["text"], asked.name, split)
     source, sought = str(asked.source), str(asked.sought)
-    whole = _asked(run, arena, split, columns, [source, sought])
+    others = None if asked.name is None else {"text": asked.name}
+    whole = _over(run, arena, split, [source, sought], others=others)
     vectors = {name: run.embed(name, whole.columns[name]) for name in (source, sought)}
     ranks = pairs(whole.columns[source], whole.columns[sought]).rank(
         vectors[source], vectors[sought]
@@ -254,15 +267,15 @@ def _labelled(
     where = run.field(modality)
     if split == "train":
         place = {record.key: at for at, record in enumerate(arena.records)}
-        made = arena.column(run._readers[modality], where)
+        made = arena.column(run.reader(modality), where)
         made = made.part([place[record.key] for record in records])
     else:
-        made = arena.column(run._readers[modality], where, split)
+        made = arena.column(run.reader(modality), where, split)
     whole = [
         at for at, record in enumerate(records)
         if made.index[at] and record.fields.get(field) not in (None, "")
     ]  # fmt: skip
-    states = pooled(run.step, run.recipe, run._readers[modality], made.part(whole), run.device)
+    states = pooled(run.step, run.recipe, run.reader(modality), made.part(whole), run.device)
     some = [records[at] for at in whole]
     return (
         states.astype(np.float64),
@@ -305,17 +318,16 @@ def _right(
 def _loss(run: Run, arena: Arena, asked: Measure, split: str) -> Outcome:
     """An objective's loss: of words by record, of anything else by batch."""
     name = str(asked.name)
-    objective = run.step.objectives[name]
-    columns = _columns(run, arena, split)
-    whole = _asked(run, arena, split, columns, list(run.recipe.modalities))
-    if objective.spec.use in ("generation", "masked_tokens"):
+    if run.step.objectives[name].spec.use in ("generation", "masked_tokens"):
+        whole = _over(run, arena, split, list(run.recipe.modalities))
         found = scoring.guesses(run, whole, scoring.predicts(run, name))
         count = np.bincount(found.owner, minlength=len(whole))
         sums = np.bincount(found.owner, found.nats, len(whole)).astype(np.float64)
         rows = np.flatnonzero(count)
         keys = tuple(whole.records[at].key for at in rows)
         return Outcome(keys, sums[rows] / count[rows], "nats a word, mean of each record")
-    size = min(run.recipe.optimiser.batch, len(whole))
+    whole = _over(run, arena, split, list(run.columns))
+    size = min(BATCH, len(whole))
     order = draws.order(len(whole), "comparison", "loss", split)[: len(whole) // size * size]
     table, _ = scoring.loss_sums(run, run.step, whole, name, size, order)
     keys = tuple(f"batch {at}" for at in range(len(table)))

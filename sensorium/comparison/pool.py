@@ -2,24 +2,32 @@
 
 All three call the same function with the same task; what they give is the same table. Each run has
 one thread, so that two runs on two cores do not wait for each other and bits do not depend on how
-many run at once.
+many run at once. What is done already is read and sent nowhere.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from sensorium.comparison.running import Task, carry_out
-from sensorium.errors import RunError, UserError, unknown
+from sensorium.comparison.running import Task, carry_out, done
+from sensorium.errors import MissingExtra, RunError, Stopped, UserError, unknown
+from sensorium.stopping import signals
 
 WHERE = ("processes", "ray", "submitit")
+EACH = 0.2  # seconds between looks at whether to stop
+SAVING = 30.0  # seconds that runs have to save when they are asked to stop
 Each = Callable[[dict[str, Any]], None]
+Stopping = Callable[[], bool]
+Results = Iterator[tuple[Task, Any]]
 
 
 def run_all(
@@ -34,110 +42,162 @@ def run_all(
         each: told each result when it is there.
 
     Raises:
-        UserError: an executor whose library is missing, a mistake that a run met.
+        UserError: no such executor, or a mistake that a run met, which is named.
+        MissingExtra: the executor's library is not installed.
         RunError: a run's process was killed; what is done stays, the same command goes on.
+        Stopped: SIGTERM or SIGINT; runs have saved, the same command goes on.
     """
     if on not in WHERE:
         raise unknown("executor", on, WHERE)
     submit = {"processes": _processes, "ray": _ray, "submitit": _submitit}[on]
     found: dict[str, dict[str, Any]] = {}
-    for task, result in submit(list(tasks), workers or max(1, os.cpu_count() or 1)):
-        found[task.name] = result
-        each(result)
+    left = []
+    for task in tasks:
+        if (known := done(task)) is None:
+            left.append(task)
+        else:
+            found[task.name] = known
+            each(known)
+    if left:
+        with signals() as stopping:
+            for task, result in submit(left, workers or max(1, os.cpu_count() or 1), stopping):
+                if isinstance(result, UserError):
+                    result.what = f"run {task.name}: {result.what}"
+                    raise result
+                found[task.name] = result
+                each(result)
     return [found[task.name] for task in tasks]
 
 
-def one_thread() -> None:
-    """Before torch is used in a worker: one thread, and signals left to the parent."""
-    import signal
+def told(task: Task) -> dict[str, Any] | UserError:
+    """`carry_out` with one thread; a user's mistake is a value, for executors wrap what is raised.
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    A run that was asked to stop is a `Stopped`.
+    """
     import torch
 
     torch.set_num_threads(1)
-
-
-def told(task: Task) -> dict[str, Any]:
-    """`carry_out`, with a user's mistake as a value: exceptions with keywords do not travel."""
     try:
         return carry_out(task)
     except UserError as error:
-        return {"mistake": error.lines, "name": task.name}
+        if isinstance(error, Stopped):
+            error.see = None  # not by itself: the comparison goes on with it
+        return error
 
 
-def _checked(result: dict[str, Any]) -> dict[str, Any]:
-    if "mistake" in result:
-        raise UserError(f"{result['name']}: {'; '.join(result['mistake'])}")
+def _stop(stopping: Stopping, left: int) -> None:
+    if stopping():
+        raise Stopped(f"stopped with {left} runs to do; what is done and trained is kept, the same "
+                      "command goes on")  # fmt: skip
+
+
+# --- processes ---------------------------------------------------------------------------------
+
+
+def _begin() -> None:
+    """In a new process: a signal to the whole terminal is the parent's to answer, and a process
+    without a parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "it was spawned"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _worker(task: Task) -> dict[str, Any] | UserError:
+    result = told(task)
+    if isinstance(result, Stopped):
+        os._exit(result.exit_code)  # it takes no other run
     return result
 
 
-def _processes(tasks: list[Task], workers: int) -> Iterator[tuple[Task, dict[str, Any]]]:
-    os.environ["OMP_NUM_THREADS"] = "1"  # what a spawned process begins with
+def _processes(tasks: list[Task], workers: int, stopping: Stopping) -> Results:
+    before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(workers, len(tasks) or 1), multiprocessing.get_context("spawn"), one_thread
+        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _begin
     )
     waiting: dict[Future[Any], Task] = {}
     try:
         for task in tasks:
-            waiting[pool.submit(told, task)] = task
+            waiting[pool.submit(_worker, task)] = task
         while waiting:
-            ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            _stop(stopping, len(waiting))
+            ready, _ = wait(waiting, EACH, FIRST_COMPLETED)
             for future in ready:
-                task = waiting.pop(future)
-                yield task, _checked(future.result())
+                yield waiting.pop(future), future.result()
     except BrokenProcessPool:
+        _stop(stopping, len(waiting) + 1)
         raise RunError(
             file=Path(tasks[0].folder), expected="runs that end by themselves",
             found="a process that was killed; what is done stays, the same command goes on",
         ) from None  # fmt: skip
     finally:
-        for future in waiting:
-            future.cancel()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        own = set(multiprocessing.active_children()) - before
+        if waiting:  # not cancelled: an executor that finds a cancelled one when it breaks complains
+            _end(own)
+        pool.shutdown()
 
 
-def _ray(tasks: list[Task], workers: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+def _end(processes: set[Any]) -> None:
+    """Asks processes to save and end, and ends those that do not."""
+    for process in processes:
+        process.terminate()
+    latest = time.monotonic() + SAVING
+    for process in processes:
+        process.join(max(0.0, latest - time.monotonic()))
+        process.kill()
+
+
+# --- other machines ----------------------------------------------------------------------------
+
+
+def _ray(tasks: list[Task], workers: int, stopping: Stopping) -> Results:
     try:
         import ray
     except ImportError:
-        raise UserError("ray", expected="the library ray: pip install 'sensorium[cluster]'",
-                        found="none") from None  # fmt: skip
+        raise MissingExtra("--on ray", "the library ray", "cluster") from None
     began = not ray.is_initialized()
     if began:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    waiting = {}
     try:
-        remote = ray.remote(num_cpus=1)(_alone)
+        remote = ray.remote(num_cpus=1, max_retries=0)(told)
         waiting = {remote.remote(task): task for task in tasks}
         while waiting:
-            ready, _ = ray.wait(list(waiting))
+            _stop(stopping, len(waiting))
+            ready, _ = ray.wait(list(waiting), timeout=EACH)
             for reference in ready:
-                task = waiting.pop(reference)
-                yield task, _checked(ray.get(reference))
+                yield waiting.pop(reference), ray.get(reference)
     finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
         if began:
             ray.shutdown()
 
 
-def _submitit(tasks: list[Task], workers: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+def _submitit(tasks: list[Task], workers: int, stopping: Stopping) -> Results:
     try:
         import submitit
     except ImportError:
-        raise UserError("submitit", expected="the library submitit: pip install "
-                        "'sensorium[cluster]'", found="none") from None  # fmt: skip
-    if not tasks:
-        return
+        raise MissingExtra("--on submitit", "the library submitit", "cluster") from None
     # Slurm where it is; else submitit's own processes on this machine.
     executor = submitit.AutoExecutor(folder=Path(tasks[0].folder) / "jobs")
-    executor.update_parameters(
-        cpus_per_task=1, timeout_min=24 * 60, slurm_array_parallelism=workers
-    )
-    jobs = executor.map_array(_alone, tasks)
-    for task, job in zip(tasks, jobs, strict=True):
-        yield task, _checked(job.result())
-
-
-def _alone(task: Task) -> Any:
-    one_thread()
-    return told(task)
+    executor.update_parameters(cpus_per_task=1, timeout_min=24 * 60)
+    waiting: dict[Any, Task] = {}
+    left = list(reversed(tasks))
+    try:
+        while left or waiting:
+            _stop(stopping, len(left) + len(waiting))
+            while left and len(waiting) < workers:
+                task = left.pop()
+                waiting[executor.submit(told, task)] = task
+            for job in [job for job in waiting if job.done()]:
+                yield waiting.pop(job), job.result()
+            time.sleep(EACH)
+    finally:
+        for job in waiting:
+            job.cancel()

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,26 +24,30 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from sensorium import files, optimiser
+from sensorium import checkpoint, draws, files, optimiser
 from sensorium import recipe as recipes
 from sensorium.building import augmented
 from sensorium.comparison import measure
 from sensorium.comparison import plan as plans
-from sensorium.comparison.arena import Arena
+from sensorium.comparison.arena import LOOK, Arena
 from sensorium.comparison.measure import Measure
-from sensorium.comparison.outcomes import Outcome, outcome
+from sensorium.comparison.outcomes import Outcome, askable, outcome
 from sensorium.comparison.plan import Plan
 from sensorium.controls import SHUFFLED, columns_of
+from sensorium.errors import NonFinite
 from sensorium.loading import Batches
-from sensorium.prepare import fitted_on
-from sensorium.recipe import Recipe
+from sensorium.prepare import Column
+from sensorium.pretraining import environment
+from sensorium.recipe import Recipe, to_yaml
 from sensorium.run import Run
 from sensorium.starting import start
 from sensorium.step import Step, views
+from sensorium.stopping import signals
 from sensorium.training import Plan as Length
-from sensorium.training import Progress, restore, train
+from sensorium.training import Progress, forget_after, restore, train
 
 RESULT, ITEMS, PLAN, ARMS = "result.json", "items.parquet", "plan.json", "arms.json"
+LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,15 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        parts = [self.control or self.arm, f"seed{self.seed}"]
+        """Of its folder: no two tasks share one, whatever arms are called."""
+        own = self.control.replace(":", "_") or self.arm
+        plain = re.sub(r"[^\w.+-]", "_", own)[:80]
+        if plain != own:
+            plain += f"-{draws.integer(own) % 16**6:06x}"
+        parts = [self.stage, plain, f"seed{self.seed}"]
         if self.stage == "sweep":
-            parts += [f"{key[0]}{value:g}" for key, value in sorted(self.rates.items())]
-        return "-".join([self.stage, *parts]).replace(":", "_").replace("/", "_")
+            parts += [f"{key[0]}{value!r}" for key, value in sorted(self.rates.items())]
+        return "-".join(parts)
 
     @property
     def place(self) -> Path:
@@ -75,9 +85,8 @@ class Task:
 
 def done(task: Task) -> dict[str, Any] | None:
     """The result of a run that is done, or None."""
-    file = task.place / RESULT
     try:
-        return json.loads(file.read_text("utf-8"))
+        return json.loads((task.place / RESULT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -85,27 +94,26 @@ def done(task: Task) -> dict[str, Any] | None:
 def carry_out(task: Task) -> dict[str, Any]:
     """Trains and measures one run, or goes on with it; its result.
 
+    A run that diverges is done too: its result says at which step, and has no outcomes.
+
     Raises:
         UserError: the data or the recipe is not as the plan says.
-        NonFinite: it diverged (a sweep's run counts as failed instead).
+        Stopped: SIGTERM or SIGINT; what was trained is saved.
     """
     if (known := done(task)) is not None:
         return known
-    from sensorium.errors import NonFinite
-
-    folder = Path(task.folder)
-    plan, arms = _decided(str(folder))
     began = time.monotonic()
+    plan, arms = _decided(task.folder)
     recipe = recipe_of(task, plan, arms)
-    with files.claim(task.place):
-        run = _run(task, plan, recipe)
-        try:
-            curve, seconds = _train(task, plan, run, arms[task.arm]["steps"])
-        except NonFinite as error:
-            if task.stage != "sweep":
-                raise
-            return _write(task, {}, [], 0.0, began, str(error))
-        return _write(task, _measured(task, plan, run), curve, seconds, began)
+    arena = Arena.of(plan, Path(task.folder), recipe)
+    with files.claim(task.place), signals() as stopping:
+        run = _opened(task, plan, recipe, arena)
+        failed = ""
+        if "best_step" not in run.info:
+            failed = _train(task, plan, run, arena, arms[task.arm], stopping)
+        found = {} if failed else _measured(task, plan, run, arena)
+        _slim(run)
+        return _write(task, run, found, began, failed)
 
 
 @functools.lru_cache(maxsize=4)
@@ -135,127 +143,120 @@ def _gone(control: str, recipe: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in recipe["modalities"] if kept and name != kept)
 
 
-def _run(task: Task, plan: Plan, recipe: Recipe) -> Run:
+def _opened(task: Task, plan: Plan, recipe: Recipe, arena: Arena) -> Run:
     """The run's folder, made or opened, with its data."""
-    arena = Arena.of(plan, Path(task.folder), recipe)
     if (task.place / "run.json").exists():
         run = Run.open(task.place)
+        if not (task.place / "recipe.yaml").exists():  # killed between the two
+            files.write_bytes(task.place / "recipe.yaml", to_yaml(recipe).encode())
     else:
-        run = Run.create(task.place, recipe, _facts(task, plan, arena))
+        facts = {
+            "data": arena.data,
+            "fields": arena.records.fields,
+            "notes": list(arena.records.notes),
+            "workers": 0,
+            "environment": environment("cpu"),
+            "comparison": {
+                "plan": plan.hash,
+                **{k: v for k, v in asdict(task).items() if k != "folder"},
+            },
+        }
+        run = Run.create(task.place, recipe, facts)
     arena.equip(run)
-    columns = _columns(run, arena)
-    arena.share(run, columns)
-    if "fitted" not in run.info:
-        run.keep_readers([*recipe.modalities, *recipe.targets])
-        run.note(fitted=True)
     return run
 
 
-def _facts(task: Task, plan: Plan, arena: Arena) -> dict[str, Any]:
-    from sensorium.pretraining import environment
+def _train(
+    task: Task, plan: Plan, run: Run, arena: Arena, arm: dict[str, Any],
+    stopping: Callable[[], bool],
+) -> str:  # fmt: skip
+    """Trains to the end of the budget, from the newest checkpoint or the beginning.
 
-    return {
-        "data": arena.data,
-        "fields": arena.records.fields,
-        "notes": list(arena.records.notes),
-        "workers": 0,
-        "environment": environment("cpu"),
-        "comparison": {
-            "plan": plan.hash,
-            **{k: v for k, v in asdict(task).items() if k != "folder"},
-        },
-    }
+    The run's step is the one that is trained. An arm may have a `share` of the training records to
+    learn from. Returns why it failed; empty where it did not.
 
-
-def _columns(run: Run, arena: Arena) -> dict[str, Any]:
-    return {
-        name: arena.column(run._readers[kind], where) for name, (kind, where) in run.columns.items()
-    }
-
-
-def _train(task: Task, plan: Plan, run: Run, steps: int) -> tuple[list[dict[str, float]], float]:
-    """Trains to the end of the budget; the curve of looks, and the seconds."""
-    recipe, arena = run.recipe, Arena.of(plan, Path(task.folder), run.recipe)
-    columns = _columns(run, arena)
-    seen = columns
+    Raises:
+        Stopped: it was asked to; saved.
+    """
+    recipe, columns, steps = run.recipe, arena.columns(run.recipe), arm["steps"]
+    positions = part_of(arena, arm.get("share", 1.0), task.seed)
     if task.control == "shuffled":
-        seen = columns_of(SHUFFLED, columns, arena.records, recipe.seed)
-    step = run.build()
-    run._step = step
-    train_split = arena.records.positions("train")
-    resumed = any((run.folder / "checkpoints").glob("step-*"))
-    if not resumed:
-        start(step, recipe, seen, train_split)
-    adam = optimiser.build(step, recipe.optimiser)
-    batches = _batches(arena, recipe, run.modalities, seen, step)
+        columns = columns_of(SHUFFLED, columns, arena.records, recipe.seed)
     if task.control == "untrained":
         steps = 0
+    run.step = step = run.build()
+    batches = batches_of(arena, recipe, run.modalities, columns, step, positions)
+    resumed = any((run.folder / "checkpoints").glob("step-*"))
+    if not resumed:
+        start(step, recipe, columns, positions)
+    adam = optimiser.build(step, recipe.optimiser)
     progress = restore(step, adam, recipe, run.folder) if resumed else Progress()
+    if (log := run.folder / LOG).exists():
+        forget_after(log, progress.step)
+    # Only a run of the main stage has a curve: nobody asks how a tried rate came to its end.
+    looks = plan.looks if task.stage == "run" else 1
+    length = Length(steps, max(1, steps // looks))
     asked = _asked(task, plan.outcome, recipe)
 
     def looked(step: Step) -> dict[str, float]:
-        # The last look is the best: a comparison measures the end of the budget.
-        return {
-            "outcome": outcome(run, arena, asked, "validation").mean,
-            "score": float(progress.step),
-        }
+        # Nothing is chosen by validation: the end of the budget is what is measured and kept.
+        line = {"score": float(progress.step == steps)}
+        if task.stage == "run" and progress.step:
+            line["samples"] = progress.step * batches.size
+            line["outcome"] = outcome(run, arena, asked, LOOK).mean
+        return line
 
-    progress = train(
-        step, adam, lambda a, b: batches.from_step(a, b, 0), looked, recipe,
-        Length(steps, max(1, steps // plan.looks)), run.folder, progress,
-    )  # fmt: skip
+    try:
+        train(
+            step, adam, batches.from_step, looked, recipe, length, run.folder, progress,
+            stopping=stopping,
+        )  # fmt: skip
+    except NonFinite as error:
+        return f"at step {progress.step + 1:,}: {'; '.join(error.lines)}"
+    step.eval()
     run.note(
-        plan=dict(steps=steps, evaluate_every=max(1, steps // plan.looks)), controls={},
-        compares=run.compares, samples=steps * batches.size, best_step=progress.best_step,
-        best_score=progress.best_score, order=progress.order,
+        plan=vars(length), controls={}, compares=run.compares, samples=steps * batches.size,
+        best_step=progress.best_step, best_score=progress.best_score, order=progress.order,
         training_seconds=round(progress.seconds, 2),
     )  # fmt: skip
-    step.eval()
-    lines = [json.loads(x) for x in (run.folder / "log.jsonl").read_text("utf-8").splitlines()]
-    curve = {
-        line["step"]: {"samples": line["step"] * batches.size, "outcome": line["outcome"]}
-        for line in lines if line["split"] == "validation"
-    }  # fmt: skip
-    return list(curve.values()), progress.seconds
+    return ""
 
 
-def _batches(
-    arena: Arena, recipe: Recipe, modalities: dict[str, Any], columns: dict[str, Any], step: Step
-) -> Batches:
+def part_of(arena: Arena, share: float, seed: int) -> list[int]:
+    """Positions of a share of the training records, at least two; a smaller share lies within a
+    larger one. Each seed draws its own, so that luck of the draw is in the spread of seeds."""
+    positions = arena.records.positions("train")
+    keys = [arena.records[at].key for at in positions]
+    count = max(2, round(share * len(keys)))
+    return [positions[at] for at in draws.sample(keys, count, "share", seed)]
+
+
+def batches_of(
+    arena: Arena, recipe: Recipe, modalities: dict[str, Any], columns: dict[str, Column],
+    step: Step, positions: list[int] | None = None,
+) -> Batches:  # fmt: skip
+    """The batches that an arm trains on: of the training split, or of some positions of it."""
+    if positions is None:
+        positions = arena.records.positions("train")
     return Batches(
-        arena.records.records, columns, modalities, arena.records.positions("train"),
+        arena.records.records, columns, modalities, positions,
         recipe.optimiser.batch, recipe.seed, augmented(recipe), views(step.objectives),
         recipe.modality_dropout,
     )  # fmt: skip
 
 
-def batches_of(arena: Arena, recipe: Recipe, modalities: dict[str, Any]) -> Batches:
-    """The batches that an arm trains on, to measure what they cost."""
-    from sensorium.building import build
-    from sensorium.records import field_of
+def _measured(task: Task, plan: Plan, run: Run, arena: Arena) -> dict[str, Outcome]:
+    """Every outcome of the plan, at the end: a sweep's on validation, all others on test.
 
-    fields = {name: (name, field_of(arena.records.fields, name)) for name in modalities}
-    for modality, variants in recipe.variants.items():
-        for at, variant in enumerate(variants, 1):
-            if variant.field is not None:
-                fields[f"{modality}#{at}"] = (modality, variant.field)
-    learned = {name: fitted_on(recipe, arena.records.fields, name) for name in modalities}
-    columns = {
-        name: arena.column(arena.reader(recipe, kind, learned[kind]), where)
-        for name, (kind, where) in fields.items()
-    }
-    return _batches(arena, recipe, modalities, columns, build(recipe, modalities))
-
-
-def _measured(task: Task, plan: Plan, run: Run) -> dict[str, Outcome]:
-    """Every outcome of the plan, at the end: a sweep's on validation, all others on test."""
-    arena = Arena.of(plan, Path(task.folder), run.recipe)
+    A control that takes a modality away is asked only what can be asked without it.
+    """
     split = "validation" if task.stage == "sweep" else "test"
     asked = (plan.outcome,) if task.stage == "sweep" else (plan.outcome, *plan.also)
+    found = {text: _asked(task, text, run.recipe) for text in asked}
     return {
-        text: outcome(run, arena, _asked(task, text, run.recipe), split)
-        for text in asked
-        if not task.control.startswith("only:") or measure.read(text).kind in measure.ABSENCE
+        text: outcome(run, arena, one, split)
+        for text, one in found.items()
+        if not task.control.startswith("only:") or askable(run.step, one)
     }
 
 
@@ -266,17 +267,26 @@ def _asked(task: Task, text: str, recipe: Recipe) -> Measure:
     return replace(asked, absent=tuple({*asked.absent, *gone})) if gone else asked
 
 
+def _slim(run: Run) -> None:
+    """Leaves one checkpoint with the model alone: the run is over, and a comparison has many."""
+    place = run.folder / "checkpoints"
+    newest = checkpoint.load(place)
+    if "optimiser" in newest.state or len(checkpoint.steps(place)) > 1:
+        kept = {name: newest.state[name] for name in ("model", "progress")}
+        checkpoint.save(place, newest.step, kept, run.recipe.hash, keep=1)
+
+
 def _write(
-    task: Task, found: dict[str, Outcome], curve: list[dict[str, float]], seconds: float,
-    began: float, failed: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    task: Task, run: Run, found: dict[str, Outcome], began: float, failed: str
+) -> dict[str, Any]:
+    told = [(x, key, value) for x, made in found.items()
+            for key, value in zip(made.keys, made.values.tolist(), strict=True)]  # fmt: skip
+    names, keys, values = zip(*told, strict=True) if told else ((), (), ())
     table = pa.table(
         {
-            "outcome": pa.array([x for x, made in found.items() for _ in made.keys], pa.string()),
-            "key": pa.array([key for made in found.values() for key in made.keys], pa.string()),
-            "value": pa.array(
-                [float(x) for made in found.values() for x in made.values], pa.float64()
-            ),
+            "outcome": pa.array(names, pa.string()),
+            "key": pa.array(keys, pa.string()),
+            "value": pa.array(values, pa.float64()),
         }
     )
     sink = pa.BufferOutputStream()
@@ -289,13 +299,22 @@ def _write(
             text: {"mean": made.mean, "items": len(made.values), "how": made.how}
             for text, made in found.items()
         },
-        "curve": curve,
-        "training_seconds": round(seconds, 2),
+        "curve": _curve(run),
+        "training_seconds": run.info.get("training_seconds", 0.0),
         "seconds": round(time.monotonic() - began, 2),
         "failed": failed,
     }
     files.write_json(task.place / RESULT, result)
     return result
+
+
+def _curve(run: Run) -> list[dict[str, float]]:
+    """The looks at validation: samples seen, outcome."""
+    return [
+        {"samples": line["samples"], "outcome": line["outcome"]}
+        for line in files.read_lines(run.folder / LOG)
+        if "outcome" in line
+    ]
 
 
 def items(task: Task) -> dict[str, dict[str, float]]:
