@@ -8,6 +8,7 @@ import pytest
 import torch
 from commands import sensorium
 from few_runs import run_of
+from reference import randomise
 
 from sensorium import missing, scoring
 from sensorium.asking import Asked
@@ -26,6 +27,15 @@ def copied(run, tmp_path):
     """The run in a folder that a test may write to."""
     shutil.copytree(run.folder, tmp_path / "run")
     return Run.open(tmp_path / "run")
+
+
+def drawn(run, tmp_path):
+    """The run with weights that tell everything apart, which four steps of training do not."""
+    made = copied(run, tmp_path)
+    randomise(made.step, 0, 0.3)
+    for stand_in in made.step.model.absent.values():
+        torch.nn.init.normal_(stand_in, std=2.0, generator=torch.Generator().manual_seed(1))
+    return made
 
 
 def of(scores, modality, rate):
@@ -63,11 +73,14 @@ def class_right(run, batch):
 
 
 def test_accuracy_with_the_stand_in_is_that_of_batches_with_absent_rows(classes, tmp_path):
-    run = copied(classes, tmp_path)
+    run = drawn(classes, tmp_path)
     scores = missing.evaluate(run, "train", RATES)
     asked = Asked.over(run, "train", ["image", "text", "label"])
     keys = [record.key for record in asked.records]
     assert len(keys) > 20
+    every = [of(scores, name, 1.0) for name in ("image", "text")]
+    assert any(s["value"] != s["controls"]["impute"]["value"] for s in every)
+    assert any(s["value"] != s["controls"]["complete"]["value"] for s in every)
     for modality in ("image", "text"):
         trained = Asked.over(run, "train", [modality]).columns[modality]
         content = missing.likeliest(trained)
@@ -120,7 +133,7 @@ def test_what_is_missing_at_a_rate_is_missing_at_a_higher_one_and_by_record(clas
 
 
 def test_forced_choice_of_matching_by_hand(words, tmp_path):
-    run = copied(words, tmp_path)
+    run = drawn(words, tmp_path)
     scores = missing.evaluate(run, "train", (0.0, 0.5))
     asked = Asked.over(run, "train", ["image", "text"])
     wrong = asked.strangers(("image", "text"))
