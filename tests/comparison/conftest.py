@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent))  # `small`; last, for it holds a conftest too
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +20,16 @@ def small_world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_cache(tmp_path_factory):
-    """A cache of the module's own, in which pictures are kept."""
+    """A cache of the module's own, in which pictures are kept; and one thread, as runs have."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         place = tmp_path_factory.mktemp("cache")
         patch.setenv("SENSORIUM_CACHE", str(place))
         yield place
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,64 @@
+"""Carries out one run of a comparison in forks of this process and kills them; the last one ends.
+
+    python killed_run.py FOLDER SEED KILLS
+
+FOLDER holds a decided comparison whose run of that seed of the first arm is not begun. Prints how
+many forks were killed. Run by test_running.py.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork must not inherit a pool of threads
+
+import torch
+
+torch.set_num_threads(1)
+
+from sensorium import training  # noqa: E402
+from sensorium.comparison.running import Task, carry_out  # noqa: E402
+
+training.SAVE_EVERY = 0.0  # so that most goings-on begin in the midst of training
+
+
+def forked(task: Task) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        carry_out(task)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    folder, seed, kills = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    # Another seed's run loads what is loaded late, and says how long a run is.
+    begin = time.monotonic()
+    warm = Task(folder, "run", "cold", seed + 1)
+    assert os.waitpid(forked(warm), 0)[1] == 0
+    length = time.monotonic() - begin
+    task, rng, done = Task(folder, "run", "cold", seed), random.Random(7), 0
+    while True:
+        child = forked(task)
+        if done < kills:
+            # Instants over the life of a run, reading to the last file; each fork gets further.
+            time.sleep(length * (done + rng.random()) / kills)
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
+            break
+        assert os.WIFSIGNALED(status), f"it failed by itself with {status}"
+        done += 1
+    assert Path(task.place, "result.json").exists()
+    print(done)
+
+
+if __name__ == "__main__":
+    main()
