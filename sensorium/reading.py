@@ -173,9 +173,11 @@ def _missing(path: Path) -> None:
 def infer(records: Records) -> dict[str, str]:
     """One picture and one text: the first picture field, and the likeliest caption.
 
-    Others of the same modality are named in `records.notes`, with how to choose them.
+    Others of the same modality are named in `records.notes`, with how to choose them. Facts
+    (`fact.kind_1`) take part only where they are named.
     """
-    kinds = kinds_of(records.records)
+    known = kinds_of(records.records)
+    kinds = {name: kind for name, kind in known.items() if not name.startswith(tables.FACT)}
     pictures = [name for name, kind in kinds.items() if kind == "image"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
     taken = {}

@@ -13,15 +13,19 @@ from sensorium.layouts._header import SUFFIXES
 from sensorium.records import Blob, Records, Value, missing
 
 # Called so, a field is what a model is asked for, and no inferred table may give it away.
-LABELS = ("label", "class", "category", "answer")
+LABELS = ("label", "class", "category", "answer", "question")
 CAPTION = "caption"  # how the fields of further captions begin: caption_de, captions
+FACT = (
+    "fact."  # how fields begin that take part only where they are named: what is known, for probes
+)
 
 
 def infer(records: Records) -> dict[str, str]:
     """Column -> `table`, of every field that can be one, where none is told to be.
 
-    Left out are fields that take part as something else, captions, labels by their name, texts
-    that hold JSON, and fields with one value for all. `records.notes` says what was taken.
+    Left out are fields that take part as something else, captions, labels and questions by their
+    name, facts (`fact.kind_1`), texts that hold JSON, and fields with one value for all.
+    `records.notes` says what was taken.
     """
     if "table" in records.fields.values():
         return {}
@@ -32,7 +36,7 @@ def infer(records: Records) -> dict[str, str]:
             continue
         values = [record.fields.get(name) for record in records]
         low = name.lower()
-        meant = low in LABELS or low.startswith(CAPTION)
+        meant = low in LABELS or low.startswith((CAPTION, FACT))
         fits = not meant and _unfit(values) is None and not _json(values)
         (taken if fits and _varies(values) else left).append(name)
     if taken:

@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from sensorium import reading, tables
 from sensorium.errors import DataError
-from sensorium.records import Record, Records, Source, field_of, missing
+from sensorium.records import Blob, Record, Records, Source, field_of, missing
+from sensorium.world import _making, _setting
 
 TRAIN = ("image", "text", "table")
 COUNT = 20
@@ -49,6 +50,33 @@ def test_what_is_left_over_is_the_table(shop):
     left = "caption_de, boxes, same, category"
     assert note == f"table is read from price, colour; not from {left}"
     assert found[1].fields["price"] == "1.5"  # records keep their fields as they are
+
+
+def test_facts_and_questions_are_no_columns_and_no_text_unless_they_are_named():
+    cells = {
+        "image": lambda at: Blob(f"{at}.png", data=b""),
+        "fact.kind_1": lambda at: f"a kind {at % 3}",
+        "question": lambda at: f"is it {at}?",
+        "price": lambda at: at,
+    }
+    rows = [
+        Record(str(at), Source("a", at), {name: cell(at) for name, cell in cells.items()})
+        for at in range(COUNT)
+    ]
+    assert tables.infer(Records("a", rows, {"image": "image"})) == {"price": "table"}
+    asked = Records("a", [Record(x.key, x.source, {**x.fields, "question": None}) for x in rows])
+    assert reading.infer(asked) == {"image": "image"}  # else it would be the likeliest text
+    named = {"image": "image", "question": "text", "fact.kind_1": "table"}
+    assert reading._told(Records("a", rows), named) == named
+
+
+def test_of_a_composed_world_only_its_table_is_one(tmp_path):
+    """The factors stand beside it for probes and would give the label away."""
+    setting = _setting.load("dropout", ["emit=[image, boxes, caption, question, table]"])
+    _making.make(setting, 60, 0, tmp_path / "w")
+    found = reading.read(tmp_path / "w", train=TRAIN)
+    assert [name for name, kind in found.fields.items() if kind == "table"] == ["kind"]
+    assert found.field_of("text") == "caption"
 
 
 def test_what_is_told_otherwise_is_no_column(shop):

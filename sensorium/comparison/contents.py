@@ -79,6 +79,7 @@ def of_world(
     from sensorium.world import _making, _setting
 
     setting = _setting.load(name, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    facts = _making.facts(setting)
     held = tuple(_making.schema(setting.model_dump_json()).names)
     given = {_EMITTED[member] for member in setting.emit if member in _EMITTED}
     given |= {"label"} if setting.label else set()
@@ -106,8 +107,8 @@ def of_world(
                 scores = _floors.choice(setting, "test", twin) if "twins" in setting.emit else None
             elif asked.kind == "accuracy":
                 scores = _floors.told(setting, "test") if asked.name == "label" else None
-            elif asked.kind == "probe" and asked.name in setting.factors:
-                scores = _floors.told(setting, "test", str(asked.name))
+            elif asked.kind == "probe" and asked.name in facts:
+                scores = _floors.told(setting, "test", facts[str(asked.name)])
             else:
                 scores = None
         except ValueError:  # too many combinations to count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium import shelf
+from sensorium.tables import FACT
 from sensorium.world._setting import Setting
 
 _PAGE = """\
@@ -31,8 +32,9 @@ Train, validation and test share no combination of {over}.{unseen}
 
 {columns}
 
-The factors that differ stand beside them as columns of their own, for probes, here with how many
-values each has: {factors}.
+The factors that differ stand beside them as columns called `{fact}FACTOR`, for probes, here with
+how many values each has: {factors}.
+They give answers away, so they take part only where they are named.
 Training takes `image` and `caption` unless told otherwise.
 
 ## Knobs
@@ -78,6 +80,7 @@ def page(setting: Setting, facts: dict[str, Any]) -> str:
         over=", ".join(setting.split.over),
         unseen=unseen,
         columns="\n".join(f"- {name}: {shelf.summary('world', name)}" for name in setting.emit),
+        fact=FACT,
         factors=", ".join(varied),
         knobs="\n".join(_knobs(setting)),
     )
@@ -97,6 +100,10 @@ def _knobs(setting: Setting) -> list[str]:
               if len(values) > 1 and name not in setting.mentions]  # fmt: skip
     if silent:
         told.append("- never mentioned in a caption: " + ", ".join(silent))
+    bound = [name for name in silent if name in setting.split.over]
+    if bound and set(setting.split.over) & set(setting.mentions):
+        told.append(f"- not mentioned, yet told a little by which combinations a split holds "
+                    f"(see its probe's floors): {', '.join(bound)}")  # fmt: skip
     if len(setting.languages) > 1:
         told.append("- languages of the captions: " + ", ".join(
             f"{name} {share:.0%}" for name, share in setting.languages.items()))  # fmt: skip

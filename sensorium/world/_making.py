@@ -30,6 +30,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sensorium.errors import DataError, UserError, command, nearest
+from sensorium.tables import FACT
 from sensorium.world import _datasheet, _floors, _information, _sampling
 from sensorium.world._setting import Setting, check
 
@@ -139,20 +140,24 @@ def member(name: str) -> ModuleType:
 
 @functools.lru_cache(maxsize=8)
 def schema(setting_json: str) -> pa.Schema:
-    """The columns of a setting: key, split, what its members emit, then the factors."""
+    """The columns of a setting: key, split, what its members emit, the label, the facts."""
     setting = check(json.loads(setting_json))
     columns: dict[str, pa.DataType] = {"key": pa.string(), "split": pa.string()}
     for name in setting.emit:
         columns |= member(name).columns(setting)
-    for fact in facts(setting):
-        columns.setdefault(fact, pa.string())
+    columns |= dict.fromkeys(facts(setting), pa.string())
     return pa.schema(list(columns.items()))
 
 
-def facts(setting: Setting) -> tuple[str, ...]:
-    """The factors that become columns, the label among them: those that differ between scenes."""
+def facts(setting: Setting) -> dict[str, str]:
+    """Column -> what is known of the scene: `label`, then the factors that differ between scenes.
+
+    A factor's column is called `fact.FACTOR`: it gives answers away, so it takes part only where
+    it is named (see `tables.FACT`).
+    """
     varied = [name for name, values in setting.factors.items() if len(values) > 1]
-    return (*varied, *(["label"] if setting.label else []))
+    found = {"label": "label"} if setting.label else {}
+    return found | {f"{FACT}{name}": name for name in varied}
 
 
 def record(setting: Setting, seed: int, split: str, at: int) -> dict[str, Any]:
@@ -162,8 +167,7 @@ def record(setting: Setting, seed: int, split: str, at: int) -> dict[str, Any]:
     told = _sampling.told(setting, scene, key)
     # The kinds of `unseen` are a test: layouts know three splits.
     row: dict[str, Any] = {"key": scene.key, "split": "test" if split == "unseen" else split}
-    for name in facts(setting):
-        row[name] = scene.facts[name]
+    row |= {column: scene.facts[name] for column, name in facts(setting).items()}
     present = _sampling.present(setting, key)
     for name in setting.emit:
         emitted = member(name).emit(scene if name in SEEN else told, setting, key)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sensorium import tables
 from sensorium.errors import RecipeError, clip, nearest
 from sensorium.recipe_changes import override
 from sensorium.recipe_yaml import line_of, read_yaml
@@ -221,6 +222,8 @@ class Setting(_Strict):
         return _digest(self.model_dump(mode="json", exclude=_TOLD))
 
 
+# Columns that a field of the table cannot be called; nor as captions, translations or facts begin.
+_COLUMNS = {"key", "split", "label", "image", "boxes", "graph", "question", "answer"}
 # What is said of a scene, and to whom; nothing that it consists of.
 _TOLD = {
     *("name", "summary", "tells", "tells_not", "mentions", "languages", "also", "wordings"),
@@ -345,6 +348,8 @@ def _whole(setting: Setting, file: Path | None) -> None:
     if ("table" in setting.emit) != bool(setting.table):
         raise wrong("table", "columns if and only if `emit` has table", list(setting.table))
     for key, column in setting.table.items():
+        if key in _COLUMNS or key.startswith((tables.CAPTION, "translation_", tables.FACT)):
+            raise wrong(f"table.{key}", "a name that no other column has", key)
         if column.form == "boolean" and len(factors[column.of]) != 2:
             raise wrong(f"table.{key}.of", "a factor of two values, for its form is boolean",
                         column.of)  # fmt: skip

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from sensorium.errors import DataError
 from sensorium.files import write_bytes
+from sensorium.tables import FACT
 from sensorium.world._making import read_facts
 
 ACROSS, DOWN = 6, 4
@@ -81,4 +82,5 @@ def _words(row: dict[str, Any]) -> str:
     if isinstance(caption, str) and caption and all(ord(letter) < LATIN for letter in caption):
         return caption
     names = ("colour_1", "kind_1", "relation", "colour_2", "kind_2", "ground")
-    return " ".join(row[name].replace("_", " ") for name in names if row.get(name))
+    facts = [row.get(f"{FACT}{name}") for name in names]
+    return " ".join(fact.replace("_", " ") for fact in facts if fact)

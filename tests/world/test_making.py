@@ -62,7 +62,7 @@ def test_a_row_is_its_scene(made):
             thing.box for thing in scene.things
         ]
         for name in ("kind_1", "colour_2", "relation"):
-            assert row[name] == scene.facts[name]
+            assert row[f"fact.{name}"] == scene.facts[name]
 
 
 def test_things_of_the_unseen_split_are_in_no_other(made):
@@ -71,9 +71,13 @@ def test_things_of_the_unseen_split_are_in_no_other(made):
         row[name]
         for split in ("train", "validation", "test")
         for row in rows(folder, split)
-        for name in ("kind_1", "kind_2")
+        for name in ("fact.kind_1", "fact.kind_2")
     }
-    unseen = {row[name] for row in rows(folder / "unseen", "test") for name in ("kind_1", "kind_2")}
+    unseen = {
+        row[name]
+        for row in rows(folder / "unseen", "test")
+        for name in ("fact.kind_1", "fact.kind_2")
+    }
     assert len(seen) == 16
     assert not seen & unseen
 
@@ -81,7 +85,7 @@ def test_things_of_the_unseen_split_are_in_no_other(made):
 def test_splits_share_no_combination(made):
     folder, _ = made
     held = [
-        {tuple(row[name] for name in load().split.over) for row in rows(folder, split)}
+        {tuple(row[f"fact.{name}"] for name in load().split.over) for row in rows(folder, split)}
         for split in ("train", "validation", "test")
     ]
     assert len(set.union(*held)) == sum(map(len, held))
@@ -135,17 +139,31 @@ def test_the_datasheet_says_what_it_is_and_is_not(made):
     assert "{" not in page
 
 
+def test_the_datasheet_says_what_texts_tell_without_saying_it(tmp_path):
+    """A split of `plain` binds the ground to kind and colour; that of `dropout`, whose captions
+    tell a word alone, binds it to nothing that is said."""
+    _making.make(load("plain"), 10, 0, tmp_path / "plain")
+    page = (tmp_path / "plain" / "README.md").read_text(encoding="utf-8")
+    assert "never mentioned in a caption: ground" in page
+    assert (
+        "told a little by which combinations a split holds (see its probe's floors): ground" in page
+    )
+    assert "`fact.FACTOR`" in page
+    _making.make(load("dropout"), 10, 0, tmp_path / "dropout")
+    assert "told a little" not in (tmp_path / "dropout" / "README.md").read_text(encoding="utf-8")
+
+
 def test_missing_shares_and_wrong_pairs_are_as_drawn(tmp_path):
     setting = load("plain", "missing.image=0.3", "wrong_pairs=0.4")
     _making.make(setting, 300, 0, tmp_path / "w")
     found = rows(tmp_path / "w", "train")
     absent = np.mean([row["image"] is None for row in found])
     assert abs(absent - 0.3) < 4 * np.sqrt(0.3 * 0.7 / len(found))
-    wrong = np.mean([row["kind_1"] not in row["caption"] for row in found])
+    wrong = np.mean([row["fact.kind_1"] not in row["caption"] for row in found])
     # A stranger's text may fit by chance: one of 240 train records in as many as there are kinds.
     assert 0.2 < wrong < 0.5
     for row in rows(tmp_path / "w", "test"):
-        assert row["kind_1"] in row["caption"]
+        assert row["fact.kind_1"] in row["caption"]
 
 
 def test_ten_scenes_are_enough_and_nine_are_not(tmp_path):

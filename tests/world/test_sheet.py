@@ -34,9 +34,8 @@ def test_a_record_without_a_picture_says_so_and_chinese_is_told_by_its_facts(tmp
     _making.make(setting, 30, 0, tmp_path / "w")
     rows = _sheet.examples(tmp_path / "w", 24)
     assert {row["image"] is None for row in rows} >= {True}
-    assert (
-        _sheet._words(rows[0]) == f"{rows[0]['colour_1']} {rows[0]['kind_1']} {rows[0]['ground']}"
-    )
+    colour, kind, ground = (rows[0][f"fact.{name}"] for name in ("colour_1", "kind_1", "ground"))
+    assert _sheet._words(rows[0]) == f"{colour} {kind} {ground}"
     assert _sheet.sheet(tmp_path / "w").exists()
 
 
