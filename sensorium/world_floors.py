@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.errors import RecipeError
+from sensorium.tables import FACT
 
 FILE = "world.json"
 _SAID = (
@@ -28,7 +29,8 @@ def add(scores: list[dict[str, Any]], data: str | Path, split: str, fields: dict
     """Puts a world's floors and ceilings among the controls of the scores that they fit.
 
     They fit the accuracy of naming the label or a factor, and retrieval between picture and
-    caption, of a run that reads the world's own picture and caption.
+    caption, of a run that reads the world's own picture and caption; and the accuracy of naming
+    the answer, of a run that reads picture and question.
 
     Args:
         scores: as evaluation gives them; changed in place.
@@ -44,9 +46,9 @@ def add(scores: list[dict[str, Any]], data: str | Path, split: str, fields: dict
         return
     setting_data, unseen = found
     text = fields.get("text", "caption")
-    if text != "caption" and not text.startswith("caption_"):
+    if text not in ("caption", "question") and not text.startswith("caption_"):
         return
-    from sensorium.world import _floors, _ranking
+    from sensorium.world import _asking, _floors, _ranking
     from sensorium.world._setting import check
 
     try:
@@ -66,10 +68,12 @@ def add(scores: list[dict[str, Any]], data: str | Path, split: str, fields: dict
         metric, protocol = score["metric"], score["protocol"]
         try:
             if score["task"] == "classification" and metric == "accuracy":
-                field = protocol.get("field")
-                if (field == "label" and setting.label) or field in setting.factors:
+                field = str(protocol.get("field")).removeprefix(FACT)
+                if text == "question":
+                    told = _asking.floors(setting, held)["question"] if field == "answer" else None
+                elif (field == "label" and setting.label) or field in setting.factors:
                     told = _floors.told(setting, held, field)
-            elif score["task"] == "retrieval" and "@" in metric:
+            elif score["task"] == "retrieval" and "@" in metric and text != "question":
                 told = _ranking.retrieval(
                     setting, held, score["direction"], int(metric.partition("@")[2]),
                     int(protocol["pool"]), text == "caption",

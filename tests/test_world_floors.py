@@ -7,7 +7,7 @@ import pytest
 
 from sensorium import world_floors
 from sensorium.errors import RecipeError
-from sensorium.world import _floors, _ranking
+from sensorium.world import _asking, _floors, _ranking
 from sensorium.world._setting import load
 
 FIELDS = {"image": "image", "text": "caption"}
@@ -59,10 +59,24 @@ def test_the_folder_of_unseen_kinds_has_the_floors_of_its_split(tmp_path):
     setting = load("plain", ["kinds=16", "unseen_kinds=4"])
     data = written(tmp_path / "world", setting) / "unseen"
     data.mkdir()
-    scores = [score("classification", "accuracy", field="kind_1")]
+    scores = [score("classification", "accuracy", field="fact.kind_1")]
     names_added(scores, data, "test", FIELDS)
     assert scores[0]["controls"]["best_possible"]["value"] == 1
     assert _floors.told(setting, "unseen", "kind_1")["chance"] == 1 / 4
+
+
+def test_answers_to_questions_have_the_floors_of_the_questions(tmp_path):
+    setting = load("binding")
+    data = written(tmp_path / "world", setting)
+    scores = [score("classification", "accuracy", field="answer")]
+    added = names_added(scores, data, "test", FIELDS | {"text": "question"})
+    assert added == [{"best_image_only", "best_text_only", "best_possible"}]
+    told = scores[0]["controls"]
+    assert told["best_possible"]["value"] == 1
+    assert (
+        told["best_text_only"]["value"]
+        == _asking.floors(setting, "test")["question"]["best_text_only"]
+    )
 
 
 @pytest.mark.parametrize(

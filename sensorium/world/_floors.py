@@ -18,6 +18,7 @@ whole records.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -25,11 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.world import _asking
 from sensorium.world._additive import additive
 from sensorium.world._ranking import retrieval
 from sensorium.world._setting import Setting
 from sensorium.world._support import MOST, Support, coded, support
-from sensorium.world._views import Views, views
+from sensorium.world._views import right, views
 
 Scores = dict[str, float]
 CUTS = (1, 5, 10)
@@ -46,9 +48,10 @@ def floors(setting: Setting, counts: dict[str, int] | None = None) -> dict[str, 
 
     Returns:
         {split: {question: {floor: share of right answers}}}; the questions are `label`,
-        `choice:colours`, `choice:roles`, `choice:random`, `probe:FACTOR`, and
-        `retrieval:text_to_image@K`, `retrieval:image_to_text@K`. A question that cannot be asked,
-        or has too many combinations to count, is not there.
+        `choice:colours`, `choice:roles`, `choice:random`, `probe:FACTOR`, `question`,
+        `question:FORM` (see `_asking`), and `retrieval:text_to_image@K`,
+        `retrieval:image_to_text@K`. What cannot be asked, or has too many combinations to count,
+        is not there.
     """
     return {split: _split(setting, split, (counts or {}).get(split)) for split in setting.splits}
 
@@ -62,6 +65,8 @@ def _split(setting: Setting, split: str, gallery: int | None) -> dict[str, Score
             found[question] = told(setting, split, of)
         except ValueError:  # too many combinations to list
             continue
+    with suppress(ValueError):
+        found |= _asking.floors(setting, split) if "question" in setting.emit else {}
     try:
         for name in (*_SWAPS, "random") if "twins" in setting.emit else ():
             if (scores := choice(setting, split, name)) is not None:
@@ -129,16 +134,6 @@ def _present(setting: Setting, names: tuple[str, ...]) -> list[tuple[tuple[str, 
         if weight:
             found.append((tuple(x for x, there in pairs if there), weight))
     return found
-
-
-def right(seen: Views, *columns: NDArray) -> float:
-    """How often who sees these columns, and nothing else, can be right about the target."""
-    view = coded(list(columns), len(seen.weight))
-    cell, same = np.unique(view * seen.values + seen.target, return_inverse=True)
-    weight = np.bincount(same, seen.weight)
-    best = np.zeros(int(view.max()) + 1)
-    np.maximum.at(best, cell // seen.values, weight)
-    return float(best.sum())
 
 
 def choice(setting: Setting, split: str, name: str) -> Scores | None:

@@ -70,6 +70,16 @@ def views(setting: Setting, split: str, of: str = "label") -> Views:
     return Views(target, image, text, told, weight, values)
 
 
+def right(seen: Views, *columns: NDArray) -> float:
+    """How often who sees these columns, and nothing else, can be right about the target."""
+    view = coded(list(columns), len(seen.weight))
+    cell, same = np.unique(view * seen.values + seen.target, return_inverse=True)
+    weight = np.bincount(same, seen.weight)
+    best = np.zeros(int(view.max()) + 1)
+    np.maximum.at(best, cell // seen.values, weight)
+    return float(best.sum())
+
+
 def grouped(
     columns: list[NDArray], weight: NDArray[np.float64]
 ) -> tuple[list[NDArray], NDArray[np.float64]]:

@@ -9,7 +9,8 @@ setting grants over all its splits together: for any one question string each po
 equally frequent, so that whoever reads only the question is right once in as many answers (rule
 B1). For colour and relation this follows from the factors; for yes or no from a coin that every
 scene throws; for counts from asking rare counts always and frequent ones seldom. Where yes or no is
-the setting's label (`equality` with the named colour), the balance is the label's.
+the setting's label (`equality` with the named colour), the balance is the label's; a single thing
+is not named there, for within a split its kind tells of its colour.
 
 That every scene gives each answer equally often (rule B2) holds exactly for yes or no. It cannot
 hold for the others: a scene has no four colours for one thing. There the best answer without the
@@ -17,6 +18,8 @@ question is one in two where two things can be asked about, and certain where th
 
 Within one split the colours and kinds of a question are as uniform as the setting's `split` leaves
 them: exactly, if a factor that the question does not touch runs through whole cycles of `modulo`.
+Where they are not, who reads only the question is above chance; `_asking` counts how far, and
+`world.json` states it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import pyarrow as pa
 
 from sensorium import draws
 from sensorium.draws import Key
-from sensorium.world._lexicon import RELATIONS
+from sensorium.world._lexicon import RELATIONS, THING
 from sensorium.world._meaning import CONVERSE
 from sensorium.world._scene import HIDDEN, Scene
 from sensorium.world._setting import Setting
@@ -46,7 +49,7 @@ def columns(setting: Setting) -> dict[str, pa.DataType]:
 
 def emit(scene: Scene, setting: Setting, key: tuple[Key, ...]) -> dict[str, Any]:
     """One question, of a kind that is drawn among those that the scene allows."""
-    asking = [_equality] if _label(setting) else [_colour, _relation, _count, _equality]
+    asking = [_equality] if label_factor(setting) else [_colour, _relation, _count, _equality]
     rng = draws.generator(*key, "question")
     for at in rng.permutation(len(asking)):
         asked = asking[at](scene, setting, rng)
@@ -79,7 +82,7 @@ def _relation(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked
     return f"what is {RELATIONS[relation][0]} the {second.kind}?", first.kind
 
 
-def _label(setting: Setting) -> str | None:
+def label_factor(setting: Setting) -> str | None:
     """The factor whose equality with the named colour is the setting's label, if that is so."""
     label = setting.label
     if label is None or label.rule != "equality" or "named_colour" not in label.of:
@@ -89,18 +92,20 @@ def _label(setting: Setting) -> str | None:
 
 def _equality(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:
     """Yes or no, each in half of the cases, by the setting's label or by a coin."""
-    factor = _label(setting) or f"colour_{1 + rng.integers(len(scene.things))}"
+    factor = label_factor(setting) or f"colour_{1 + rng.integers(len(scene.things))}"
     thing, values = scene.things[int(factor[-1]) - 1], setting.factors[factor]
     if not _nameable(scene) or thing.colour == HIDDEN or len(values) < 2:
         return None
-    if _label(setting):
+    name = thing.kind
+    if label_factor(setting):
+        name = THING if len(scene.things) == 1 else name
         named = scene.facts["named_colour"]
     elif rng.random() < 0.5:
         named = thing.colour
     else:
         others = [value for value in values if value != thing.colour]
         named = others[rng.integers(len(others))]
-    return f"is the {thing.kind} {named}?", "yes" if named == thing.colour else "no"
+    return f"is the {name} {named}?", "yes" if named == thing.colour else "no"
 
 
 def _count(scene: Scene, setting: Setting, rng: np.random.Generator) -> Asked | None:

@@ -155,7 +155,7 @@ def test_the_label_is_the_only_question_where_it_is_one():
         scene = _sampling.scene(setting, 2, "test", at)
         row = question.emit(scene, setting, _sampling.key(setting, 2, "test", at))
         facts = scene.facts
-        assert row["question"] == f"is the {facts['kind_1']} {facts['named_colour']}?"
+        assert row["question"] == f"is the thing {facts['named_colour']}?"
         assert row["answer"] == facts["label"]
         answers[row["answer"]] += 1
     assert abs(answers["yes"] - 300) < 4.5 * math.sqrt(150)
