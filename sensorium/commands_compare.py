@@ -97,6 +97,8 @@ def compare(
     compare show DIR prints a finished one again; compare list [FOLDER] names those in a folder
     (comparisons, by default). A data set with such a name is ./show.
     """
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtra("compare", "the library scipy", "compare")
     words = list(rest or [])
     if data == "show":
         _only(context, "compare show", _LOOKING["show"])

@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 1200, 630
 LEFT, RIGHT = 80, 1120
 PLOT = 812  # the plot's right end; beyond it stand the figures of its rows
 TOP, BOTTOM = 232, 424  # of the plot
-PNG = "png of the card: needs vl-convert-python: pip install 'sensorium[compare]'"
+PNG = "its PNG needs vl-convert-python: pip install 'sensorium[compare]'"
 
 # The tokens of the light look; a picture to send cannot ask for a style sheet.
 _PAPER, _INK, _SECOND, _THIRD, _RULE, _ZONE = (
@@ -100,15 +100,16 @@ def _head(found: Findings, verdict: dict[str, Any]) -> list[Markup]:
     parts = [_text(LEFT, 66, pair), _text(RIGHT, 66, about, anchor="end")]
     told = words.headline(verdict)
     # One line as large as may be; what is longer takes two, smaller ones.
-    size = next((s for s in (50, 46, 42, 38) if width(told, s, "serif") <= RIGHT - LEFT), 0)
+    size = next((s for s in (50, 46, 42, 38, 34, 31) if width(told, s, "serif") <= RIGHT - LEFT), 0)
     if size:
         parts.append(_text(LEFT, 132, told, size=size, face="serif", fill=_INK))
     else:
         for at, line in enumerate(lines(told, RIGHT - LEFT, 32, 2, "serif")):
             parts.append(_text(LEFT, 106 + 40 * at, line, size=32, face="serif", fill=_INK))
-    design = f"{words.seeds(plan, verdict)}, {words.equal(plan)}."
-    design += f" {words.detectable(verdict) or ''}"
-    parts.append(_text(LEFT, 178, clipped(design, RIGHT - LEFT, 18)))
+    design = f"Varied: {words.axis(plan)}. {words.seeds(plan, verdict)}, {words.equal(plan)}. "
+    design += words.detectable(verdict) or ""
+    size = next((s for s in (18, 16, 14) if width(design, s) <= RIGHT - LEFT), 14)
+    parts.append(_text(LEFT, 178, clipped(design, RIGHT - LEFT, size), size=size))
     return parts
 
 

@@ -87,14 +87,10 @@ def _pair(verdict: dict[str, Any], plan: Plan, scale: Scale) -> Markup:
     rows.append(tag("tr", tag("td", named, colspan=4), class_="named"))
     zone = (-plan.margin, plan.margin)
     for seed, limits in zip(plan.seeds, verdict["each"], strict=False):
-        value = (
-            words.number(limits[0], verdict["unit"], True)
-            if limits[0] is not None and limits[0] == limits[1]
-            else words.span(limits, verdict["unit"])
-        )
+        value = words.bounded(limits, verdict["unit"])
         rows.append(_row("seed", f"seed {seed}", value, "", scale, zone, _seed(limits, scale)))
     rows.append(
-        _row("run", f"mean of {verdict['seeds']} seeds", words.difference(verdict),
+        _row("run", f"mean of {verdict['seeds']} seeds", words.signed(verdict),
              words.span(verdict["interval"], verdict["unit"]), scale, zone, _mean(verdict, scale))
     )  # fmt: skip
     if plan.prediction is not None:

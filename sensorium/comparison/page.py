@@ -124,7 +124,7 @@ def _scores(found: Findings) -> list[Markup]:
     ways = found.ways()
     lead = "Filled: arms. Hollow: controls. Dashed: what luck gives. "
     told = (f"{', '.join(arms)}: {how}" if len(ways) > 1 else how for how, arms in ways.items())
-    lead += f"Asked by {'; '.join(told)}"
+    lead += f"Asked: {'; '.join(told)}"
     items = next((row["items"] for arm in plan.names for row in found.runs(arm)), 0)
     rows = [tag("p", f"{lead}. {items:,} items of the test split.", class_="prose theirs")]
     values = [(arm, found.mean(arm), found.interval(arm), True) for arm in plan.names]
@@ -140,11 +140,13 @@ def _scores(found: Findings) -> list[Markup]:
     )
     axis = Axis.over(highest, 1.0 if unit == "share" else None)
     luck = found.chance if unit == "share" else None
-    body = [_row(axis, *each, luck, unit) for each in values]
+    asked = tag("th", words.outcome(plan.outcome), colspan=4, scope="rowgroup")
+    body = [tag("tr", asked, class_="group theirs")]
+    body += [_row(axis, *each, luck, unit) for each in values]
     if luck is not None:
         body.append(_row(axis, "no skill", luck, None, False, luck, unit, "luck"))
     heads = [
-        head_cell(words.outcome(plan.outcome), class_="name theirs"),
+        head_cell("arms and controls", class_="name"),
         head_cell("value", class_="value"),
         head_cell(f"{100 * (1 - plan.alpha):.4g} % interval", class_="interval"),
         tag("th", tag("span", "plot", class_="unseen"), axis.head(), class_="plot", scope="col"),

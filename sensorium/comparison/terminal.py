@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sensorium.comparison import statistics, words
+from sensorium.comparison.card import PNG
 from sensorium.comparison.findings import CARD, REPORT, Findings
 from sensorium.comparison.forest import Scale, tick_text
 from sensorium.comparison.page import commands, control_name
@@ -34,6 +35,8 @@ _MARKS = {
     "ascii": {"dot": "*", "line": "=", "hollow": "o", "zone": ".", "seed": "'", "dash": "-",
               "more": "~", "left": "|", "right": "|", "thin": "-"},
 }  # fmt: skip
+
+_PLAIN = str.maketrans("−·≥≤≈", "-.><~")
 
 
 # --- before ------------------------------------------------------------------------------------
@@ -100,13 +103,19 @@ def _wrapped(word: str, text: str) -> Iterator[str]:
 
 def lines(found: Findings, console: Console) -> Iterator[str]:
     """Table, verdict, costs, prediction, what the design could see, next command; as markup."""
-    coding = "utf" if (console.encoding or "utf-8").lower().startswith("utf") else "ascii"
-    marks = _MARKS[coding]
+    if (console.encoding or "utf-8").lower().startswith("utf"):
+        yield from _told(found, _MARKS["utf"])
+    else:
+        yield from (line.translate(_PLAIN) for line in _told(found, _MARKS["ascii"]))
+
+
+def _told(found: Findings, marks: dict[str, str]) -> Iterator[str]:
+    plan = found.plan
+    yield from _wrapped("judged", f"{words.judged(plan)}; {words.equal(plan)}")
     yield from _levels(found, marks)
     yield from _differences(found, marks)
     for line in textwrap.wrap(plain(words.title(found.verdicts)), WIDTH):
         yield f"[bold]{escape(line)}[/bold]"
-    plan = found.plan
     for verdict in found.verdicts:
         several = f"{verdict['name']}: " if len(found.verdicts) > 1 else ""
         yield from _wrapped("cost", words.cost(found, verdict["name"]))
@@ -119,6 +128,8 @@ def lines(found: Findings, console: Console) -> Iterator[str]:
     yield rail("plan", f"{plan.hash[:4]} {plan.hash[4:8]}", "dim")
     yield rail("report", str(found.folder / REPORT))
     yield rail("card", str(found.folder / CARD))
+    if not (found.folder / CARD).with_suffix(".png").is_file():
+        yield rail("", PNG, "dim")
     yield rail("try", commands(found)[0][1])
 
 
@@ -190,9 +201,8 @@ def _differences(found: Findings, marks: dict[str, str]) -> Iterator[str]:
         if verdict["difference"] is not None:
             row[at(verdict["difference"])] = marks["dot"]
         pair = f"{verdict['name']} against {verdict['against']}"
-        figure = words.difference(verdict).replace("at least", ">").replace("at most", "<")
         span = words.span(verdict["interval"], unit)
-        yield _line(pair, figure.replace("about ", "~"), span, row, "bold", marks)
+        yield _line(pair, words.signed(verdict), span, row, "bold", marks)
         row = _ground(at, plan)
         for first, second in verdict["each"]:
             if first is not None and first == second:
@@ -222,7 +232,6 @@ def _cell(part: float) -> int:
 def _head(name: str, value: str, alpha: float, ticks: dict[int, str], marks: dict[str, str]) -> str:
     axis = [" "] * (AXIS + 6)
     for place, text in ticks.items():
-        text = text if marks["dot"] == "●" else text.replace("−", "-")
         axis[place : place + len(text)] = text
     title = fit(name, NAME, marks["more"])
     level = f"{100 * (1 - alpha):.4g} %"
@@ -239,8 +248,6 @@ def _line(
     title += " " * (NAME - cell_len(title))
     picture = "".join(cells).rstrip()
     text = f"{title} {value:>{FIGURE}}  {between:<{BETWEEN}} {picture}"
-    if marks["dot"] != "●":
-        text = text.replace("−", "-").replace("·", marks["zone"])
     return f"[{style}]{escape(text)}[/{style}]"
 
 

@@ -71,6 +71,24 @@ def difference(verdict: dict[str, Any], sign: bool = True) -> str:
     return text if verdict["flag"] in ("value", "") else f"{verdict['flag']} {text}"
 
 
+def bounded(limits: Limits, unit: str) -> str:
+    """What is known of one seed's difference: `+21.5`, `≥ +1.25`, `≈ +0.20`, or a dash."""
+    low, high = limits
+    if low is not None and high is not None:
+        return ("" if low == high else "≈ ") + number((low + high) / 2, unit, True)
+    if low is not None:
+        return f"≥ {number(low, unit, True)}"
+    return "–" if high is None else f"≤ {number(high, unit, True)}"
+
+
+def signed(verdict: dict[str, Any]) -> str:
+    """As `difference`, in few letters: `≥ +1.34`."""
+    told = difference(verdict)
+    for word, mark in (("at least", "≥"), ("at most", "≤")):
+        told = told.replace(word, mark)
+    return told
+
+
 def headline(verdict: dict[str, Any]) -> str:
     """The verdict as a card says it: `Better by 46.1 points.`"""
     words = verdict["words"]

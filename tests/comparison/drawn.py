@@ -48,7 +48,7 @@ def plan_of(**others: Any) -> Plan:
     return made.model_copy(update={"pinned": pinned})
 
 
-def finished(folder: Path, kind: str = "better", seed: int = 0, **others: Any) -> Path:
+def drawn(folder: Path, kind: str = "better", seed: int = 0, **others: Any) -> Path:
     """Writes a comparison whose truth is `kind`, a key of `TRUE`; gives its folder."""
     plan = plan_of(**others)
     folder.mkdir(parents=True)
