@@ -286,6 +286,18 @@ def _data(plan: Plan, asked: list[Measure], made: list[Arm], place: Place) -> No
                           found=f"{plan.threshold:g}, never reached")  # fmt: skip
 
 
+def bounds(plan: Plan, made: list[Arm]) -> tuple[float, float] | None:
+    """What no skill gives and the best possible, on the test split; None of an outcome in nats.
+
+    Raises:
+        PlanError, DataError: the data cannot be read.
+    """
+    if plan.measure.unit != "share":
+        return None
+    needed = tuple(dict.fromkeys(x for arm in made for x in _read_by(arm.recipe)))
+    return _contents(plan, needed, Place()).bounds(plan.measure)
+
+
 def _contents(plan: Plan, needed: tuple[str, ...], place: Place) -> Contents:
     if isinstance(plan.data, str):
         return contents.of_data(plan.data, plan.fields, needed)
