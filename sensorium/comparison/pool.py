@@ -12,9 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ EACH = 0.2  # seconds between looks at whether to stop
 SAVING = 30.0  # seconds that runs have to save when they are asked to stop
 Each = Callable[[dict[str, Any]], None]
 Stopping = Callable[[], bool]
-Results = Iterator[tuple[Task, Any]]
+Results = Generator[tuple[Task, Any], None, None]
 
 
 def run_all(
@@ -59,8 +60,10 @@ def run_all(
             found[task.name] = known
             each(known)
     if left:
-        with signals() as stopping:
-            for task, result in submit(left, workers or max(1, os.cpu_count() or 1), stopping):
+        count = workers or max(1, os.cpu_count() or 1)
+        # Closed at once, not when the error that ends it is forgotten: workers end with it.
+        with signals() as stopping, closing(submit(left, count, stopping)) as results:
+            for task, result in results:
                 if isinstance(result, UserError):
                     result.what = f"run {task.name}: {result.what}"
                     raise result
@@ -137,7 +140,7 @@ def _processes(tasks: list[Task], workers: int, stopping: Stopping) -> Results:
         ) from None  # fmt: skip
     finally:
         own = set(multiprocessing.active_children()) - before
-        if waiting:  # not cancelled: an executor that finds a cancelled one when it breaks complains
+        if waiting:  # futures are not cancelled: a pool that breaks complains of one that was
             _end(own)
         pool.shutdown()
 

@@ -20,6 +20,8 @@ import torch
 torch.set_num_threads(1)
 
 from sensorium import training  # noqa: E402
+from sensorium.comparison import running  # noqa: E402
+from sensorium.comparison.arena import Arena  # noqa: E402
 from sensorium.comparison.running import Task, carry_out  # noqa: E402
 
 training.SAVE_EVERY = 0.0  # so that most goings-on begin in the midst of training
@@ -39,16 +41,19 @@ def forked(task: Task) -> int:
 
 def main() -> None:
     folder, seed, kills = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    warm = Task(folder, "run", "cold", seed + 1)
+    plan, arms = running._decided(folder)
+    recipe = running.recipe_of(warm, plan, arms)
+    Arena.of(plan, Path(folder), recipe).columns(recipe)  # read once, for all forks
     # Another seed's run loads what is loaded late, and says how long a run is.
     begin = time.monotonic()
-    warm = Task(folder, "run", "cold", seed + 1)
     assert os.waitpid(forked(warm), 0)[1] == 0
     length = time.monotonic() - begin
     task, rng, done = Task(folder, "run", "cold", seed), random.Random(7), 0
     while True:
         child = forked(task)
         if done < kills:
-            # Instants over the life of a run, reading to the last file; each fork gets further.
+            # Instants over the life of a run, the first file to the last; each fork gets further.
             time.sleep(length * (done + rng.random()) / kills)
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]

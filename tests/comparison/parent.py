@@ -1,6 +1,6 @@
 """Conducts the small comparison of a folder of data, as a command would; killed by tests.
 
-    python parent.py DATA OUT WORKERS
+python parent.py DATA OUT WORKERS
 """
 
 import sys

@@ -59,9 +59,7 @@ def test_a_process_reads_and_prepares_once(small_world, tmp_path, monkeypatch):
     assert made["image"] is columns["image"]
 
 
-def test_what_was_learned_is_kept_and_found_by_the_next_process(
-    small_world, tmp_path, monkeypatch
-):
+def test_what_was_learned_is_kept_and_found_by_the_next_process(small_world, tmp_path, monkeypatch):
     plan, recipe = small.plan(small_world), small.recipe("clip")
     run, arena = small.bare(plan, recipe, tmp_path)
     made = arena.reader(recipe, "text").modality

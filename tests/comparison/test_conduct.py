@@ -107,7 +107,7 @@ def test_only_what_is_missing_is_run(copy, trained, in_turn):
     assert small.comparable(folder) == before
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.5])
+@pytest.mark.parametrize("seconds", [0.2, pytest.param(1.5, marks=pytest.mark.heavy)])
 def test_killed_in_the_middle_the_tables_are_the_same(
     small_world, tmp_path, own_cache, seconds, in_turn
 ):
@@ -128,13 +128,8 @@ def test_killed_in_the_middle_the_tables_are_the_same(
     parent.wait()
     assert not (killed / "result.json").exists()
     plan = small.plan(small_world, budget="40-steps")
-    for _ in range(100):  # the worker ends a moment after its parent
-        try:
-            conduct.compare(plan, killed)
-            break
-        except RunError as error:
-            assert "in use" in str(error)
-            time.sleep(0.1)
+    time.sleep(1)  # the worker ends a moment after its parent
+    conduct.compare(plan, killed)
     conduct.compare(plan, whole)
     assert small.comparable(killed) == small.comparable(whole)
 
