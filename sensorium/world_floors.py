@@ -49,13 +49,14 @@ def add(scores: list[dict[str, Any]], data: str | Path, split: str, fields: dict
     if text not in ("caption", "question") and not text.startswith("caption_"):
         return
     from sensorium.world import _asking, _floors, _ranking
-    from sensorium.world._setting import check
+    from sensorium.world._setting import Missing, check
 
     try:
         setting = check(setting_data)
     except RecipeError as error:
         error.see = f"{FILE} in {data} was written by another version of sensorium"
         raise
+    setting = setting.model_copy(update={"missing": Missing()})  # whole records alone are asked
     held = "unseen" if unseen and split == "test" else split
     if held not in setting.splits or text.removeprefix("caption_") in (
         "colours",

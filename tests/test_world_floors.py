@@ -65,6 +65,17 @@ def test_the_folder_of_unseen_kinds_has_the_floors_of_its_split(tmp_path):
     assert _floors.told(setting, "unseen", "kind_1")["chance"] == 1 / 4
 
 
+def test_whole_records_alone_are_asked_so_nothing_is_missing_in_their_floors(tmp_path):
+    lacking = written(tmp_path / "lacking", load("dropout", ["missing.image=0.5"]))
+    whole = written(tmp_path / "whole", load("dropout"))
+    told = []
+    for data in (lacking, whole):
+        scores = [score("classification", "accuracy", field="label")]
+        names_added(scores, data, "test", FIELDS)
+        told.append(scores[0]["controls"])
+    assert told[0] == told[1]
+
+
 def test_answers_to_questions_have_the_floors_of_the_questions(tmp_path):
     setting = load("binding")
     data = written(tmp_path / "world", setting)
