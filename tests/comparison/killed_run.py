@@ -1,6 +1,6 @@
 """Carries out one run of a comparison in forks of this process and kills them; the last one ends.
 
-    python killed_run.py FOLDER SEED KILLS
+    python killed_run.py FOLDER SEED
 
 FOLDER holds a decided comparison whose run of that seed of the first arm is not begun. Prints how
 many forks were killed. Run by test_running.py.
@@ -24,6 +24,7 @@ from sensorium.comparison import running  # noqa: E402
 from sensorium.comparison.arena import Arena  # noqa: E402
 from sensorium.comparison.running import Task, carry_out  # noqa: E402
 
+LINES = (0, 1, 4, 8, 11)  # of the log: eight steps and five looks, so the last is near the end
 training.SAVE_EVERY = 0.0  # so that most goings-on begin in the midst of training
 
 
@@ -39,24 +40,32 @@ def forked(task: Task) -> int:
         os._exit(code)
 
 
+def lines(task: Task) -> int:
+    """How many lines a run's log has; -1 before its folder is there."""
+    log = task.place / "log.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else -int(not task.place.exists())
+
+
 def main() -> None:
-    folder, seed, kills = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    folder, seed = sys.argv[1], int(sys.argv[2])
     warm = Task(folder, "run", "cold", seed + 1)
     plan, arms = running._decided(folder)
     recipe = running.recipe_of(warm, plan, arms)
     Arena.of(plan, Path(folder), recipe).columns(recipe)  # read once, for all forks
-    # Another seed's run loads what is loaded late, and says how long a run is.
-    begin = time.monotonic()
+    # Another seed's run loads what is loaded late, so that the forks are alike.
     assert os.waitpid(forked(warm), 0)[1] == 0
-    length = time.monotonic() - begin
     task, rng, done = Task(folder, "run", "cold", seed), random.Random(7), 0
     while True:
         child = forked(task)
-        if done < kills:
-            # Instants over the life of a run, the first file to the last; each fork gets further.
-            time.sleep(length * (done + rng.random()) / kills)
+        ended = (0, 0)
+        # Instants over the life of a run: when it has written so much, and a moment later.
+        while done < len(LINES) and lines(task) < LINES[done] and ended[0] == 0:
+            ended = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.001)
+        if done < len(LINES) and ended[0] == 0:
+            time.sleep(rng.random() * 0.02)
             os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
+        status = ended[1] if ended[0] else os.waitpid(child, 0)[1]
         if status == 0:
             break
         assert os.WIFSIGNALED(status), f"it failed by itself with {status}"

@@ -100,7 +100,8 @@ def test_a_mistake_names_its_run_and_a_bug_keeps_its_trace(small_world, tmp_path
     tasks[0].place.mkdir(parents=True)
     (tasks[0].place / "mine.txt").write_text("of somebody else")
     with pytest.raises(RunError, match=f"^run {tasks[0].name}: .*\n.*new or empty folder") as told:
-        pool.run_all(tasks[:1], workers=1)
+        pool.run_all(tasks, workers=1)
+    assert running.done(tasks[-1]) is None  # what was waiting was not begun
     assert told.value.exit_code == 2
     assert not any(map(spawned, below(os.getpid())))  # at once, though the error is still held
     (tmp_path / "other" / "arms.json").write_text("{}")

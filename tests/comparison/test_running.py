@@ -49,7 +49,7 @@ def test_killed_at_several_instants_it_is_the_same_to_the_bit(decided, own_cache
     environment = os.environ | {"PYTHONPATH": str(root), "SENSORIUM_CACHE": str(own_cache)}
     script = Path(__file__).with_name("killed_run.py")
     told = subprocess.run(
-        [sys.executable, str(script), str(killed), str(plan.seeds[0]), "5"],
+        [sys.executable, str(script), str(killed), str(plan.seeds[0])],
         env=environment, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
