@@ -183,6 +183,18 @@ def test_what_differs_is_the_axis_alone(made):
     assert "co_attention" in section
 
 
+def test_what_recipes_say_of_themselves_is_no_difference(tmp_path):
+    """Of whole recipes: names and sources differ, and say nothing of what is done."""
+    arms = {"clip": "clip", "slip": "slip"}
+    asked = "retrieval:text_to_image@1"
+    found = findings.read(drawn(tmp_path / "x", axis="recipe", arms=arms, outcome=asked))
+    text = page(found)
+    section = text[text.index('id="arms"') : text.index('id="plan"')]
+    paths = re.findall(r'<p class="theirs mono"[^>]*>([^<]+)</p>', section)
+    assert any(path.startswith("objectives.") for path in paths)
+    assert not {path.split(".")[0] for path in paths} & {"name", "summary", "source", "published"}
+
+
 def test_costs_are_ratios_to_the_first_arm(made):
     rows = {cells[0]: cells[1:] for _, cells in Reader(page(made["better"])).rows["costs"][1:]}
     assert [x.partition(" ×")[0] for x in rows["merge"]] == ["1.00"] * 6
@@ -349,3 +361,18 @@ def test_a_damaged_comparison_is_no_comparison(tmp_path, file, change, told):
         place.write_text(json.dumps(change(json.loads(place.read_text()))))
     with pytest.raises(findings.RunError, match=told):
         findings.read(folder)
+
+
+def test_a_conducted_comparison_is_published(finished):
+    """The engine's own folder: floors of the world, a page and a card beside the result."""
+    plan, folder, result = finished
+    found = findings.read(folder)
+    assert found.chance == result["floor"]["chance"] == 0.5  # one of two captions
+    read = Reader((folder / "report.html").read_text("utf-8"))
+    assert read.titles == [words.title(result["verdicts"])]
+    for name in plan.names:
+        values = [row["value"] for row in found.runs(name)]
+        assert len(values) == len(plan.seeds)
+        assert words.level(sum(values) / len(values), "share") in read.sections["scores"]
+    assert plan.hash[:4] in (folder / "verdict.svg").read_text("utf-8")
+    assert set(found.costs["warm"]) >= set(words.COSTS)
