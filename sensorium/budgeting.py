@@ -58,7 +58,7 @@ def within(run: Run, records: Records, say: Callable[[str, str], None]) -> Recor
     seed, total = run.recipe.seed, len(records)
     keys = [record.key for record in records]
     probe = [records[at] for at in draws.sample(keys, PROBE + 1, seed, "probe")]
-    each = sum(cost(run.reader(name), probe, run.fields[name]) for name in run.recipe.modalities)
+    each = sum(cost(run.reader(name), probe, run.field(name)) for name in run.recipe.modalities)
     run.note(reading={"seconds_a_record": each, "seconds_estimated": each * total})
     sizes = {split: len(records.positions(split)) for split in SPLITS}
     affordable = int(PREPARING * budget.amount / max(each, 1e-9))

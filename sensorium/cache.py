@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sensorium.errors import UserError, unknown
 
-KINDS = ("towers", "datasets", "features")
+KINDS = ("towers", "datasets", "features", "worlds")
 
 
 def root() -> Path:
@@ -28,7 +28,7 @@ def root() -> Path:
 
 
 def folder(kind: str) -> Path:
-    """The folder of one kind of cached thing (`towers`, `datasets`, `features`), created."""
+    """The folder of one kind of cached thing (one of `KINDS`), created."""
     place = root() / kind
     place.mkdir(parents=True, exist_ok=True)
     return place

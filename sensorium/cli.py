@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__, commands_cache, commands_task
+from sensorium import __version__, commands_cache, commands_compare, commands_task, commands_world
 from sensorium.errors import UserError
 from sensorium.options import (
     Data,
@@ -43,6 +43,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Data sets that Sensorium knows.")
 app.add_typer(data_app, name="data")
 app.add_typer(commands_cache.app, name="cache")
+app.add_typer(commands_world.app, name="world")
 
 _DATA_HELP = "CSV, TSV, Parquet, JSONL, COCO JSON, WebDataset, or a folder of pictures and texts"
 
@@ -108,7 +109,7 @@ def pretrain(
         list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe changes.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="lit, clip, ... or a YAML file.")] = "lit",
-    size: Annotated[str, typer.Option(help="tiny, small or published.")] = "tiny",
+    size: Annotated[str, typer.Option(help="micro, tiny, small or published.")] = "tiny",
     budget: Annotated[
         str | None, typer.Option(help="2min, 20k-samples, 5-epochs, 300-steps.")
     ] = None,
@@ -198,12 +199,17 @@ def _finish(run, console, teller) -> None:
 
 
 commands_task.register(app)
+commands_compare.register(app)
 
 
 @app.command()
 def evaluate(
     run: RunDir,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    missing: Annotated[
+        str | None,
+        typer.Option(help="Its main score where such shares lack a modality: 0,0.25,0.5."),
+    ] = None,
     json: Json = False,
     device: Device = "cpu",
     shelf: Shelf = None,
@@ -212,6 +218,9 @@ def evaluate(
     add_shelves(shelf)
     from sensorium.run import Run
 
+    if missing is not None:
+        _missing(run, device, split, missing, json)
+        return
     opened = Run.open(run, device)
     scores = opened.evaluate(split)
     if json:
@@ -225,6 +234,28 @@ def evaluate(
             console.print(line)
     for line in (*protocol_lines(scores), *verdict_lines(scores)):
         console.print(line)
+
+
+def _missing(folder: Path, device: str, split: str, text: str, json: bool) -> None:
+    from sensorium import missing
+    from sensorium.run import Run
+
+    rates = missing.rates_of(text)
+    run = Run.open(folder, device)
+    scores = missing.evaluate(run, split, rates)
+    if json:
+        print_json(scores)
+        return
+    from sensorium.terminal import protocol_lines, rail, score_lines
+
+    console, _ = consoles()
+    for line in (*score_lines(missing.shown(scores), console), *protocol_lines(scores)):
+        console.print(line)
+    for note in missing.notes(scores):
+        console.print(note, style="dim", markup=False)
+    for sentence in missing.sentences(scores):
+        console.print(sentence, style="bold", markup=False)
+    console.print(rail("try", missing.report_command(run)))
 
 
 @app.command()
@@ -356,7 +387,7 @@ def show(
     ],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...")] = None,
     size: Annotated[
-        str | None, typer.Option(help="tiny, small or published (the default).")
+        str | None, typer.Option(help="micro, tiny, small or published (the default).")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="What a step computes.")] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Counts by part.")] = False,

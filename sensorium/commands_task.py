@@ -108,9 +108,9 @@ def try_command(run: Run) -> str:
 
     task = run.recipe.name.rpartition("_")[2]
     if task == "classification":
-        both = len(run.recipe.modalities) > 1
-        asked = "FILE" if "image" in run.recipe.modalities else "WORDS"
-        return command("predict", run.folder, asked, *(["--words", "WORDS"] if both else []))
+        from sensorium.finetuning.predicting import asked
+
+        return command("predict", run.folder, *asked(run.recipe))
     if task == "answering":
         return command("answer", run.folder, "FILE", "QUESTION")
     if task == "captioning":
@@ -168,21 +168,25 @@ def _named(row: dict[str, Any]) -> str:
 def predict(
     run: RunDir,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Pictures; texts for a run of texts.")
+        list[str],
+        typer.Argument(metavar="FILE...", help="Pictures; texts or cells for a run of these."),
     ],
     words: Annotated[
         str | None, typer.Option(help="The text beside the pictures, for a run that reads both.")
+    ] = None,
+    cells: Annotated[
+        str | None, typer.Option(help='The table beside them, as JSON: {"price": 120}.')
     ] = None,
     k: Top = 3,
     json: Json = False,
     device: Device = "cpu",
     shelf: Shelf = None,
 ) -> None:
-    """Tell the class of pictures or texts, with probability and runners-up."""
+    """Tell the class of pictures, texts or tables, with probability and runners-up."""
     add_shelves(shelf)
     from sensorium.run import Run
 
-    rows = Run.open(run, device).predict(files, words, k)
+    rows = Run.open(run, device).predict(files, words, k, cells)
     if json:
         print_json(rows)
         return
@@ -191,7 +195,7 @@ def predict(
     console, _ = consoles()
     for row in rows:
         others = ", ".join(f"{x['class']} {x['probability']:.2f}" for x in row["runners_up"])
-        what = plain(row.get("file") or row.get("text"))
+        what = plain(row.get("file") or row.get("text") or row["cells"])
         console.print(f"{what}  {row['class']} {row['probability']:.2f}", markup=False)
         if others:
             console.print(rail("", f"then {others}"), style="dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -36,6 +37,25 @@ def embed(
         chosen = {reader.name: items}
         batch = gather([record] * len(items), {reader.name: column}, modalities, chosen)
         parts.append(step.vectors(node, batch.to(device)).cpu().numpy())
+    step.train(was)
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def pooled(
+    step: Step, recipe: Recipe, reader: Reader, column: Column, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """What a modality's encoder pools of the first item of each record, float32 [records, d]."""
+    encode = Encode(views(recipe)[reader.name])
+    record = Record("", Source("memory"), {})
+    was = step.training
+    step.eval()
+    parts = []
+    for start in range(0, len(column.index), _BATCH):
+        items: list[int | None] = [x[0] for x in column.index[start : start + _BATCH]]
+        batch = gather([record] * len(items), {reader.name: column}, {reader.name: reader.modality},
+                       {reader.name: items})  # fmt: skip
+        parts.append(step.read(Read(encode, "pooled"), batch.to(device)).float().cpu().numpy())
     step.train(was)
     return np.concatenate(parts)
 

@@ -111,6 +111,10 @@ class RecipeError(UserError):
     """A recipe, or an option that changes one."""
 
 
+class PlanError(UserError):
+    """The plan of a comparison: what it asks, its arms, budget, seeds or outcome."""
+
+
 class RunError(UserError):
     """A run directory: in use, incomplete, damaged, or of another recipe."""
 

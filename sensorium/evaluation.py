@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium import controls, draws, files, scoring, zero_shot
+from sensorium import controls, draws, files, scoring, world_floors, zero_shot
 from sensorium.comparing import refuse_blind
 from sensorium.embedding import embed
 from sensorium.errors import RunError
@@ -88,7 +88,8 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
     """All scores of a run on one split, as plain data; also written to evaluation/SPLIT.json.
 
     Each is {task, direction, metric, better, value, interval, protocol, controls}; a control is
-    {value, interval, difference, difference_interval}, or {value: null, reason}; chance is exact.
+    {value, interval, difference, difference_interval}, or {value: null, reason}; chance is exact,
+    and so are the floors and ceilings of a made world.
     `better` is higher or lower. What the run is best known for comes first. Where a task could not
     be asked (no word of a small split happened to be hidden), the protocol of the others says so:
     `not_asked`, a list of sentences.
@@ -114,6 +115,7 @@ def evaluate(run: Run, split: str) -> list[dict[str, Any]]:
         )
     for score in scores if unasked else []:
         score["protocol"] = score["protocol"] | {"not_asked": unasked}
+    world_floors.add(scores, run.info["data"], split, run.fields)
     (run.folder / "evaluation").mkdir(exist_ok=True)
     files.write_json(run.folder / "evaluation" / f"{split}.json", scores)
     return scores

@@ -26,7 +26,7 @@ from sensorium import files, reading, shelf, store
 from sensorium.comparing import refuse_blind
 from sensorium.errors import DataError, RunError, clip
 from sensorium.integrity import read_json
-from sensorium.records import Blob, Record, Records, Rejected, Source, Value
+from sensorium.records import JOINED, Blob, Record, Records, Rejected, Source, Value
 from sensorium.store import Index, Pool
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def build(
         columns = {
             kind: name
             for name, kind in reversed(records.fields.items())
-            if kind in run.recipe.modalities
+            if kind in run.recipe.modalities and kind not in JOINED
         }
         items = {
             name: _items(record.fields.get(columns[name]) for record in records) for name in columns

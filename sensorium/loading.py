@@ -7,7 +7,7 @@ worker count and resume cannot change a draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Batches(Dataset):
         seed: key of all draws.
         augmented: modality -> numbers of its variants that are drawn augmentations.
         views: what the step looks at; those with draws are made here.
+        modality_dropout: modality -> share of the records of an epoch that lack it, drawn by
+            record; of one that would lose all that it has, the modality drawn last stays.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Batches(Dataset):
         seed: int,
         augmented: dict[str, list[int]] | None = None,
         views: Sequence[View] = (),
+        modality_dropout: Mapping[str, float] | None = None,
     ) -> None:
         self.records, self.columns, self.modalities = records, columns, modalities
+        self.modality_dropout = dict(modality_dropout or {})
         self.positions = np.asarray(positions, dtype=np.int64)
         self.size = min(size, len(positions))
         self.seed = seed
@@ -69,12 +73,14 @@ class Batches(Dataset):
 
     def __getitem__(self, step: int) -> Batch:
         seen = self.seen(step)
+        taken = [self._taken(epoch, position) for epoch, position in seen]
         chosen: dict[str, list[int | None]] = {}
         for name, column in self.columns.items():
             # By modality: where texts and their translations are lists, the same place of both.
             modality = name.partition("#")[0]
             chosen[name] = [
-                self._choose(column, position, modality, epoch) for epoch, position in seen
+                None if modality in gone else self._choose(column, position, modality, epoch)
+                for gone, (epoch, position) in zip(taken, seen, strict=True)
             ]
         keys = [self.records[position].key for _, position in seen]
         rngs = [(self.seed, "look", epoch, key) for (epoch, _), key in zip(seen, keys, strict=True)]
@@ -87,6 +93,25 @@ class Batches(Dataset):
             self.augmented,
             self.views,
         )
+
+    def _taken(self, epoch: int, position: int) -> set[str]:
+        """The modalities that a record does without in one epoch."""
+        shares = {name: share for name, share in self.modality_dropout.items() if share}
+        if not shares:
+            return set()
+        key = (self.seed, "modality dropout", epoch, self.records[position].key)
+        drawn = {name: draws.uniform(*key, name) for name in shares}
+        gone = {name for name, share in shares.items() if drawn[name] < share}
+        held = {
+            name for name, column in self.columns.items()
+            if column.index[position] and "#" not in name and not self._targets(name)
+        }  # fmt: skip
+        if held and held <= gone:
+            gone.discard(max(held, key=lambda name: (drawn[name], name)))
+        return gone
+
+    def _targets(self, name: str) -> bool:
+        return bool(getattr(self.modalities.get(name), "target", False))
 
     def _choose(self, column: Column, position: int, modality: str, epoch: int) -> int | None:
         """Which of a record's items this epoch sees, e.g. which of five captions."""
@@ -146,13 +171,15 @@ def gather(
         there = [item is not None for item in items]
         # An absent row borrows item 0 as stand-in; `present` keeps its content without influence.
         at = np.array([item or 0 for item in items])
+        held = column.items if len(column.items) else _blank(column)
         present[name] = torch.tensor(there)
         # Rows without content must never look equal to each other: they get their own negatives.
         own = -1 - np.arange(len(items))
-        identity[name] = torch.from_numpy(np.where(there, column.identity[at], own))
+        known = column.identity[at] if any(there) else own
+        identity[name] = torch.from_numpy(np.where(there, known, own))
         if column.features:
-            assert isinstance(column.items, np.ndarray)
-            values = torch.from_numpy(column.items[at])
+            assert isinstance(held, np.ndarray)
+            values = torch.from_numpy(held[at])
             tokens[modality, int(variant or 0)] = Tokens(
                 modality=modality,
                 values=values,
@@ -164,7 +191,7 @@ def gather(
         for number in numbers:
             parts = []
             for row, item in enumerate(at):
-                content = column.items[item]
+                content = held[item]
                 rng = draws.generator(*rngs[row], f"{modality}#{number}") if rngs else None
                 if number != numbers[0] and rng is not None:
                     content = about.augment(content, rng)
@@ -180,3 +207,10 @@ def gather(
         draw=None if rngs is None else torch.tensor([draws.integer(*rng) for rng in rngs]),
     )
     return attach(batch, views, modalities)
+
+
+def _blank(column: Column) -> np.ndarray | list[str]:
+    """One item of nothing, for a column of which no record has any."""
+    if isinstance(column.items, np.ndarray):
+        return np.zeros((1, *column.items.shape[1:]), column.items.dtype)
+    return [""]

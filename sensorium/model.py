@@ -127,7 +127,10 @@ class Model(nn.Module):
         self.absent = nn.ParameterDict()
         if getattr(fusion, "joint_width", 0):
             for modality, encoder in self.encoders.items():
-                self.absent[modality] = nn.Parameter(torch.zeros(int(encoder.width)))
+                # Drawn, not zero: norms of post-norm encoders (eps 1e-12) would make a constant
+                # vector's gradient a million times larger, each of them.
+                self.absent[modality] = nn.Parameter(torch.empty(int(encoder.width)))
+                nn.init.normal_(self.absent[modality], std=0.02)
 
     def embed(self, look: Look) -> State:
         """Tokens -> State, by the modality's own encoder; an absent record is one learned token."""

@@ -28,7 +28,7 @@ from safetensors.numpy import save
 from sensorium import cache, draws, files, towers_imported
 from sensorium.errors import DataError
 from sensorium.recipe import Recipe, member
-from sensorium.records import Blob, Record, Rejected, Source
+from sensorium.records import Blob, Field, Record, Rejected, Source, field_of
 from sensorium.splits import normalised
 from sensorium.tokens import Batch, Tokens, collate
 from sensorium.views import View, look
@@ -44,10 +44,10 @@ class Column:
     """One modality of some records.
 
     items: the prepared contents: float32 features [items, t, c], uint8 pictures
-        [items, size, size, 3], or a list of texts.
+        [items, size, size, 3], float32 tables [items, columns, c], or a list of texts.
     index: per record the positions of its items; several captions are several; none is absent.
-    identity: int64 [items], equal for pictures with the same bytes, and for texts that differ in
-        blanks, case or compatibility forms only.
+    identity: int64 [items], equal for pictures with the same bytes, for texts that differ in
+        blanks, case or compatibility forms only, and for tables that are read as the same.
     features: whether items are a frozen tower's features.
     """
 
@@ -109,8 +109,8 @@ class Reader:
     def digest(self, value: Any, name: str) -> bytes:
         """16 bytes that name what is read of one item: its key in the cache.
 
-        A text's are of what `read` gives: blanks around it make no other text. A picture's are of
-        its bytes, so that what is known is not decoded again.
+        A text's and a table's are of what `read` gives: blanks around it make no other text. A
+        picture's are of its bytes, so that what is known is not decoded again.
 
         Raises:
             DataError: the text cannot be read, or the picture's file.
@@ -165,6 +165,33 @@ class Reader:
                 pooled = self.tower.encode(state).pooled.float().cpu().numpy()
                 given.update(zip(chunk, pooled, strict=False))
         return np.stack([given[at] for at in range(len(contents))])[:, None]
+
+
+def fitted_on(recipe: Recipe, fields: dict[str, str], modality: str) -> Field:
+    """What reading a modality is learned from: its field, and those of its variants.
+
+    Args:
+        fields: field -> modality.
+    """
+    own = field_of(fields, modality)
+    more = [x.field for x in recipe.variants.get(modality, ()) if x.field is not None]
+    return own if isinstance(own, tuple) or not more else tuple(dict.fromkeys((own, *more)))
+
+
+def fields_read(recipe: Recipe, fields: dict[str, str]) -> dict[str, tuple[str, Field]]:
+    """What batches are made of: modality, variant with a field of its own (`text#1`) or target
+    -> (who reads it, which field).
+
+    Args:
+        fields: field -> modality.
+    """
+    names = (*recipe.modalities, *recipe.targets)
+    own: dict[str, tuple[str, Field]] = {name: (name, field_of(fields, name)) for name in names}
+    for modality, variants in recipe.variants.items():
+        for at, variant in enumerate(variants, 1):
+            if variant.field is not None:
+                own[f"{modality}#{at}"] = (modality, variant.field)
+    return own
 
 
 def single(modality: str, tokens: Tokens) -> Batch:
@@ -229,14 +256,14 @@ class Kept:
 
 
 def column(
-    reader: Reader, records: list[Record], field: str, progress: Progress | None = None
+    reader: Reader, records: list[Record], field: Field, progress: Progress | None = None
 ) -> tuple[Column, list[Rejected]]:
     """Prepares one field of all records; what cannot be read is set aside with its reason.
 
     Args:
         reader: how the field's modality is read.
         records: in the order of the column.
-        field: the field's name; a list value is several items.
+        field: the field's name, or the names that are one; a list value is several items.
         progress: called with (items done, items in all).
 
     Returns:
@@ -245,15 +272,17 @@ def column(
     values: list[Any] = []
     owner: list[int] = []
     for position, record in enumerate(records):
-        value = record.fields.get(field)
+        value = record.value(field)
         for item in value if isinstance(value, list) else [value]:
             if item is not None and item != "":
                 values.append(item)
                 owner.append(position)
-    # Texts and classes are as quick to read again as to look up.
-    whole = reader.frozen is None and reader.modality.name in ("text", "label")
+    # Texts, classes and tables are as quick to read again as to look up. How a table is read is
+    # learned from its training split besides, which no key of the cache says.
+    whole = reader.frozen is None and reader.modality.name in ("text", "label", "table")
     kept = None if whole else Kept(cache.folder("features") / reader.key)
-    read, rejected = _read_all(reader, kept, values, [records[at] for at in owner], field, progress)
+    told = field if isinstance(field, str) else reader.name
+    read, rejected = _read_all(reader, kept, values, [records[at] for at in owner], told, progress)
     index: list[list[int]] = [[] for _ in records]
     for at, item in enumerate(read):
         index[owner[item.at]].append(at)
@@ -261,6 +290,8 @@ def column(
     items: np.ndarray | list[str]
     if kept is None:
         items = [item.content for item in read]
+        if read and not isinstance(items[0], str):
+            items = np.stack(items)
     elif read:
         items = kept.get([item.digest for item in read])
     else:
@@ -284,7 +315,7 @@ def one(reader: Reader, value: Any, name: str) -> Column:
     return Column(reader.name, items, [[0]], identity, reader.frozen is not None)
 
 
-def cost(reader: Reader, records: list[Record], field: str) -> float:
+def cost(reader: Reader, records: list[Record], field: Field) -> float:
     """Seconds that reading and encoding one field of one record takes where nothing is cached.
 
     The cache is neither read nor written: what was prepared before must not decide what this
@@ -293,17 +324,17 @@ def cost(reader: Reader, records: list[Record], field: str) -> float:
     Args:
         reader: how the field's modality is read.
         records: at least 2; the more, the better the estimate.
-        field: the field's name; a list value is several items, which all count.
+        field: as of `column`; a list value is several items, which all count.
     """
 
     def read(item: Any) -> Any:
         try:
-            return reader.read(item, field)
+            return reader.read(item, str(field))
         except DataError:
             return None  # set aside when it is prepared; the attempt costs all the same
 
     def prepare(some: list[Record]) -> None:
-        values = [record.fields.get(field) for record in some]
+        values = [record.value(field) for record in some]
         items = [x for value in values for x in (value if isinstance(value, list) else [value])]
         given = [
             x for x in pool.map(read, [x for x in items if x not in (None, "")]) if x is not None

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,8 +37,9 @@ from sensorium.records import Records
 from sensorium.run import Run, refuse_used
 from sensorium.starting import start
 from sensorium.step import Step, views
+from sensorium.stopping import signals
 from sensorium.tokens import Batch
-from sensorium.training import Plan, Progress, restore, train
+from sensorium.training import Plan, Progress, forget_after, restore, train
 from sensorium.validation import validation
 
 UNTRAINED = -1e29  # score of a head as drawn: less than any other, more than none
@@ -85,7 +84,7 @@ def pretrain(
             or what `reading.read` gave of one.
         recipe: its name, a YAML file, or a Recipe.
         out: the run's directory, new or empty; `runs/RECIPE-N` by default.
-        size: `tiny`, `small` or `published`.
+        size: `micro`, `tiny`, `small` or `published`.
         budget: e.g. `2min`, `20k-samples`, `5-epochs`; the recipe's own by default.
         seed: of every draw.
         fields: field -> modality where the inferred ones are wrong.
@@ -154,7 +153,7 @@ def carry_out(
             },
         )
         run.device = device
-        with _signals() as stopping:
+        with signals() as stopping:
             try:
                 _train(run, records, watcher, began, stopping)
             except (DataError, RecipeError, RunError):
@@ -175,8 +174,12 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
     watcher = watcher or Silent()
     run = Run.open(folder)
     run.device = devices.check(device or run.info.get("environment", {}).get("device", "cpu"))
-    with files.claim(run.folder), _signals() as stopping:
-        if (best := run.info.get("best_step")) is not None:
+    with files.claim(run.folder), signals() as stopping:
+        if (best := run.info.get("best_step")) is None and "comparison" in run.info:
+            raise RunError(file=run.folder, expected="a run of its own",
+                           found="one of a comparison that has not ended; compare goes on with it",
+                           )  # fmt: skip
+        if best is not None:
             watcher.say("finished", f"{run.folder} is trained already; its best step is {best:,}")
         else:
             if (run.folder / "splits.json").exists():
@@ -195,12 +198,11 @@ def resume(folder: str | Path, watcher: Watcher | None = None, device: str | Non
 def _refuse_gone(run: Run) -> None:
     if run.missing:
         raise DataError(
-            file=run.info["data"],
-            record=run.missing[0],
+            file=run.info["data"], record=run.missing[0],
             expected="the records that the run began with",
             found=f"{len(run.missing):,} of them gone",
             see="put them back, or begin anew with sensorium pretrain",
-        )
+        )  # fmt: skip
 
 
 def _stop_here(run: Run, stopping: Callable[[], bool], what: str) -> None:
@@ -237,7 +239,14 @@ def _train(
         run.remember(records)
     if "fitted" not in run.info:
         run.fit_readers(records)
-        run.note(fitted=True, sha256=integrity.hashes(run.folder, "modalities", "source"))
+        told = [about.told() for about in run.modalities.values() if hasattr(about, "told")]
+        for line in told:  # what a table's columns were taken as
+            watcher.say("note", line)
+        run.note(
+            fitted=True,
+            notes=[*run.info.get("notes", []), *told],
+            sha256=integrity.hashes(run.folder, "modalities", "source"),
+        )
     columns = _columns(run, records, watcher, stopping)
     own = _fit(run, records, columns, "", began, watcher, stopping)
     if run.recipe.tune is not None:
@@ -246,14 +255,14 @@ def _train(
             watcher.say("note", UNUSED)
             if UNUSED not in run.info["notes"]:
                 run.note(notes=[*run.info["notes"], UNUSED])
-    told = {}
+    kept = {}
     for name in controls.names(run.recipe):
         progress = _fit(run, records, columns, name, began, watcher, stopping)
         recipe = controls.recipe_of(name, run.recipe)
-        told[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
+        kept[name] = {"best_step": progress.best_step, "recipe": recipe.model_dump(mode="json")}
     size = min(run.recipe.optimiser.batch, len(records.positions("train")))
     run.note(
-        controls=told,
+        controls=kept,
         compares=run.compares,
         samples=own.step * size,  # fewer than planned where patience ended it
         best_step=own.best_step,
@@ -298,6 +307,7 @@ def _fit(
         seed,
         augmented(recipe),
         views(step.objectives),
+        recipe.modality_dropout,
     )
     validate = validation(run, records, columns, recipe, step)
     if not control and "plan" not in run.info:
@@ -311,7 +321,7 @@ def _fit(
     if resumed:
         progress = restore(step, adam, recipe, folder, watcher.say)
     if (log := folder / "log.jsonl").exists():
-        _forget_after(log, progress.step)
+        forget_after(log, progress.step)
     if progress.step and not control:
         watcher.say("resume", f"from step {progress.step:,} of {plan.steps:,}")
 
@@ -373,10 +383,7 @@ def _same_contents(run: Run, records: Records, columns: dict[str, Column]) -> No
     Raises:
         DataError: a record changed since the run began; names the first.
     """
-    now = {}
-    for at, record in enumerate(records):
-        items = [column.identity[column.index[at]].tolist() for column in columns.values()]
-        now[record.key] = f"{draws.integer(json.dumps(items)):016x}"
+    now = contents_of(records, columns)
     file = run.folder / "contents.json"
     if not file.exists():
         files.write_json(file, now)
@@ -392,6 +399,15 @@ def _same_contents(run: Run, records: Records, columns: dict[str, Column]) -> No
                 found="others",
                 see="put them back, or begin anew with sensorium pretrain",
             )
+
+
+def contents_of(records: Records, columns: dict[str, Column]) -> dict[str, str]:
+    """Record key -> hash of what the record holds, as some columns read it; hexadecimal."""
+    told = {}
+    for at, record in enumerate(records):
+        items = [column.identity[column.index[at]].tolist() for column in columns.values()]
+        told[record.key] = f"{draws.integer(json.dumps(items)):016x}"
+    return told
 
 
 def _fetch_towers(recipe: Recipe, watcher: Watcher) -> None:
@@ -428,39 +444,6 @@ def fresh(name: str) -> Path:
     while (place := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return place
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drops log lines of what will be done again: later steps, and the evaluation of this one."""
-    kept = [
-        line
-        for line in files.read_lines(log)
-        if line["step"] < step or (line["step"] == step and line["split"] == "train")
-    ]
-    files.write_bytes(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and SIGINT ask to stop instead of killing; a second one kills as usual."""
-    told: list[int] = []
-    wanted: list[int] = [signal.SIGTERM, signal.SIGINT]
-    before: dict[int, Any] = {}
-
-    def tell(number: int, frame: Any) -> None:
-        told.append(number)
-        signal.signal(number, before[number])
-
-    try:
-        for number in wanted:
-            before[number] = signal.signal(number, tell)
-    except ValueError:  # not the main thread: signals belong to whoever runs it
-        pass
-    try:
-        yield lambda: bool(told)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sensorium import shelf, splits
+from sensorium import shelf, splits, tables
 from sensorium.errors import DataError, clip, command, nearest, unknown
 from sensorium.layouts import _header
-from sensorium.records import Blob, Record, Records, Rejected, Value
+from sensorium.records import Blob, Record, Records, Rejected, Value, missing
 
 if TYPE_CHECKING:
     from sensorium.recipe import Recipe
 
+NO_PICTURE = "expected a picture, found an empty cell"
+NO_TEXT = "expected text, found an empty cell"
 LEAST = 10  # usable records; fewer cannot give three splits that mean anything
 SAMPLE = 1000  # records that are looked at to infer what a field is
 # What people call the field that describes a picture, most telling first.
@@ -30,7 +32,7 @@ CAPTIONS = ("caption", "captions", "text", "txt", "title", "description", "name"
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 # Tried in this order; `folder` last, for it also fits a folder of shards with a picture beside.
 ORDER = ("webdataset", "coco", "parquet", "csv", "jsonl", "folder")
-_WHAT = {"image": "pictures", "text": "texts", "label": "classes"}
+_WHAT = {"image": "pictures", "text": "texts", "label": "classes", "table": "numbers or categories"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
@@ -46,16 +48,20 @@ def read(
     Args:
         data: the name of a member of the `datasets` shelf, or a path.
         fields: what takes part, e.g. {"photo": "image", "title": "text"}; None infers one picture
-            and one text.
+            and one text. Where a table takes part and no field is told to be of it, its columns
+            are inferred in both cases: see `tables`.
         limit: the share of records that may be set aside.
         need: the modalities that a record cannot do without. None asks for what training needs:
             all of `train`, enough records, splits. Else, e.g. for a gallery to search, records
             may be few and keep the split that the data states or None.
-        train: the modalities (and targets) that a model is trained on.
+        train: the modalities (and targets) that a model is trained on. Where a label is told from
+            them, a record is kept that has one of them: what it lacks is a fact. Else they are
+            compared, and a record needs all.
 
     Raises:
         DataError: nothing there; no layout fits; an unknown field or modality; too many bad
-            records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal.
+            records; fewer than `LEAST` usable ones; no pictures, no texts, or all texts equal; a
+            column of a table that holds pictures or lists, or one value alone.
     """
     if not str(data).strip():
         raise DataError("data", expected="a data set's name or a path", found="an empty text")
@@ -65,6 +71,8 @@ def read(
         found: Records = shelf.load("datasets", str(data)).read()
         if fields is not None:
             found.fields = _told(found, fields)
+        if "table" in (train if need is None else need):
+            found.fields |= tables.infer(found)
         if path.exists():
             found.notes.append(f"{data} is the data set of that name; the path would be ./{data}")
         return splits.assign(found) if need is None else found
@@ -75,7 +83,9 @@ def read(
             records.notes.append(f"read from {table.name} in the folder {path}")
             path, layout = table, choose(table)
         for item in shelf.load("layouts", layout).read(path, fields):
-            if isinstance(item, Rejected) and need is not None and item.usable is not None:
+            if isinstance(item, Rejected) and item.usable is not None and (
+                need is not None or ("label" in train and lacks(item))
+            ):  # fmt: skip
                 item = item.usable
             (records.rejected if isinstance(item, Rejected) else records.records).append(item)
     except OSError as error:
@@ -86,9 +96,12 @@ def read(
         raise DataError(file=data, expected="records", found=f"an empty {layout}")
     if records.records:
         records.fields = infer(records) if fields is None else _told(records, fields)
-        _set_aside_incomplete(records, train if need is None else need)
+        if "table" in (train if need is None else need):
+            records.fields |= tables.infer(records)
+        one_is_enough = need is None and "label" in train
+        _set_aside_incomplete(records, train if need is None else need, one_is_enough)
         _join_rows_of_one_picture(records)
-    _check_rate(records, limit)
+    _check_rate(records, limit, is_composed(path))
     if need is not None:
         for modality in need:
             records.field_of(modality)
@@ -196,9 +209,11 @@ def _missing(path: Path) -> None:
 def infer(records: Records) -> dict[str, str]:
     """One picture and one text: the first picture field, and the likeliest caption.
 
-    Others of the same modality are named in `records.notes`, with how to choose them.
+    Others of the same modality are named in `records.notes`, with how to choose them. Facts
+    (`fact.kind_1`) take part only where they are named.
     """
-    kinds = kinds_of(records.records)
+    known = kinds_of(records.records)
+    kinds = {name: kind for name, kind in known.items() if not name.startswith(tables.FACT)}
     pictures = [name for name, kind in kinds.items() if kind == "image"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
     taken = {}
@@ -301,10 +316,21 @@ def _told(records: Records, fields: dict[str, str]) -> dict[str, str]:
                 found=clip(name),
                 nearest=nearest(name, present),
             )
+    tables.refuse_unfit(records, [name for name, kind in fields.items() if kind == "table"])
     return dict(fields)
 
 
-def _set_aside_incomplete(records: Records, need: tuple[str, ...]) -> None:
+def is_composed(path: Path) -> bool:
+    """Whether a path is a composed world (`sensorium world make`), or its folder `unseen`."""
+    return any((folder / "world.json").is_file() for folder in (path, path.parent))
+
+
+def lacks(refused: Rejected) -> bool:
+    """Whether a record was set aside for lacking a picture or a text, with nothing wrong in it."""
+    return refused.reason in (NO_PICTURE, NO_TEXT)
+
+
+def _set_aside_incomplete(records: Records, need: tuple[str, ...], one_is_enough: bool) -> None:
     """Moves records whose first picture or text is absent to `rejected`, where it is needed;
     numbers told to be text become text."""
     kept = []
@@ -315,6 +341,8 @@ def _set_aside_incomplete(records: Records, need: tuple[str, ...]) -> None:
             if isinstance(value := record.fields.get(name), int | float):
                 record.fields[name] = str(value)
         reason = _incomplete(record, first)
+        if one_is_enough and reason is not None and reason[1] in (NO_PICTURE, NO_TEXT):
+            reason = None if _has_one(record, records.fields, need) else reason
         if reason is None:
             kept.append(record)
         else:
@@ -324,17 +352,30 @@ def _set_aside_incomplete(records: Records, need: tuple[str, ...]) -> None:
 
 
 def _incomplete(record: Record, first: dict[str, str]) -> tuple[str, str] | None:
+    """The field for which a record cannot be used, and why: what is wrong before what is absent."""
+    absent = None
     for modality, name in first.items():
         value = record.fields.get(name)
-        if modality == "image" and not isinstance(value, Blob):
-            found = "an empty cell" if value in (None, "", []) else clip(value)
-            return name, f"expected a picture, found {found}"
-        if modality == "text" and not _words(value):
-            found = "an empty cell" if value in (None, "", []) else clip(value)
-            return name, f"expected text, found {found}"
-        if modality == "label" and value in (None, "", []):
+        empty = value in (None, "", [])
+        if modality == "label" and empty:
             return name, "expected a class, found an empty cell"
-    return None
+        if modality == "image" and not isinstance(value, Blob):
+            if not empty:
+                return name, f"expected a picture, found {clip(value)}"
+            absent = absent or (name, NO_PICTURE)
+        if modality == "text" and not _words(value):
+            if not empty:
+                return name, f"expected text, found {clip(value)}"
+            absent = absent or (name, NO_TEXT)
+    return absent
+
+
+def _has_one(record: Record, fields: dict[str, str], need: tuple[str, ...]) -> bool:
+    """Whether a record has a picture, a text or a cell of its table, of those that are needed."""
+    return any(
+        kind in need and kind != "label" and not missing(record.fields.get(name))
+        for name, kind in fields.items()
+    )
 
 
 def _join_rows_of_one_picture(records: Records) -> None:
@@ -372,14 +413,16 @@ def _join_rows_of_one_picture(records: Records) -> None:
     records.records = joined
 
 
-def _check_rate(records: Records, limit: float) -> None:
+def _check_rate(records: Records, limit: float, composed: bool) -> None:
+    """In a composed world what is absent is so by its setting, and only what is wrong counts."""
     total = len(records.records) + len(records.rejected)
-    if len(records.rejected) > limit * total:
+    wrong = [x for x in records.rejected if not (composed and lacks(x))]
+    if len(wrong) > limit * total:
         raise DataError(
-            f"{records.name}: {len(records.rejected):,} of {total:,} records cannot be used\n"
-            + "\n".join(f"  {reason}" for reason in records.rejected[:3]),
+            f"{records.name}: {len(wrong):,} of {total:,} records cannot be used\n"
+            + "\n".join(f"  {reason}" for reason in wrong[:3]),
             expected=f"at most {limit:.0%}",
-            found=f"{len(records.rejected) / total:.0%}",
+            found=f"{len(wrong) / total:.0%}",
             see=command("doctor", records.name),
         )
 
@@ -402,6 +445,7 @@ def _check_usable(records: Records, train: tuple[str, ...]) -> None:
             found=f"{len(records)}",
             see=command("doctor", records.name),
         )
+    tables.refuse_constant(records)
     if "text" not in train or "label" in train:  # one question may be asked of every picture
         return
     text = records.field_of("text")

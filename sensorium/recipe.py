@@ -19,24 +19,29 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from sensorium import shelf
-from sensorium.errors import RecipeError, clip, nearest
+from sensorium.errors import RecipeError, UserError, clip, nearest
 from sensorium.recipe_changes import merged, override
 from sensorium.recipe_yaml import line_of, read_yaml
 
 SIZES: dict[str, dict[str, int]] = {
     # Upper bounds, applied to modalities that no frozen tower prepares. heads = width / 32;
-    # a picture that shrinks is cut into 8 x 8 patches.
+    # a picture that shrinks is cut into patches of so many pixels: 4 x 4 of them at micro, else
+    # 8 x 8.
+    "micro": {
+        **dict(size=32, patch=8, width=96, depth=2, length=32, vocabulary=1000, space=96),
+        **dict(fusion=2, queries=16, queue=512, hidden=192),
+    },
     "tiny": {
-        **dict(size=64, width=128, depth=4, length=32, vocabulary=4000, space=128),
+        **dict(size=64, patch=8, width=128, depth=4, length=32, vocabulary=4000, space=128),
         **dict(fusion=2, queries=16, queue=1024, hidden=256),
     },
     "small": {
-        **dict(size=128, width=256, depth=6, length=48, vocabulary=8000, space=256),
+        **dict(size=128, patch=16, width=256, depth=6, length=48, vocabulary=8000, space=256),
         **dict(fusion=3, queries=64, queue=8192, hidden=1024),
     },
 }
 SIZE_NAMES = (*SIZES, "published")
-Size = Literal["tiny", "small", "published"]
+Size = Literal["micro", "tiny", "small", "published"]
 
 
 class _Strict(BaseModel):
@@ -114,6 +119,10 @@ class Recipe(_Strict):
     order: dict[str, Literal["full", "causal"]] = Field(default_factory=dict)
     variants: dict[str, list[Variant]] = Field(
         default_factory=dict, description="further views of a modality, numbered from 1"
+    )
+    modality_dropout: dict[str, float] = Field(
+        default_factory=dict,
+        description="modality -> share of the training records, drawn each epoch, that lack it",
     )
     targets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="classes to be told, e.g. {label: {use: label}}"
@@ -251,11 +260,13 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
     try:
         recipe = Recipe(**content)
     except ValidationError as error:
-        raise _explained(error, Recipe, place) from None
-    for modality in (*recipe.prepare, *recipe.encoders, *recipe.order, *recipe.variants):
-        if modality not in recipe.modalities:
+        raise explained(error, Recipe, place) from None
+    for part in ("prepare", "encoders", "order", "variants", "modality_dropout"):
+        for modality in getattr(recipe, part):
+            if modality in recipe.modalities:
+                continue
             raise RecipeError(
-                file=place and place.name, field=modality,
+                file=place and place.name, field=f"{part}.{modality}",
                 expected="a modality of the recipe: " + ", ".join(recipe.modalities),
                 found=modality, nearest=nearest(modality, recipe.modalities),
             )  # fmt: skip
@@ -264,6 +275,12 @@ def check(content: dict[str, Any], file: Path | str | None = None) -> Recipe:
             file=place and place.name, field=f"encoders.{missing[0]}",
             expected=f"an encoder for the modality {missing[0]}", found="none",
         )  # fmt: skip
+    for modality, share in recipe.modality_dropout.items():
+        if not 0 <= share <= 1:
+            raise RecipeError(
+                file=place and place.name, field=f"modality_dropout.{modality}",
+                expected="a share from 0 to 1", found=f"{share:g}",
+            )  # fmt: skip
     for modality, variants in recipe.variants.items():
         if modality in recipe.prepare and any(variant.augment for variant in variants):
             raise RecipeError(
@@ -323,7 +340,7 @@ def _check_types(
     try:
         model(**{key: member[key] for key in types})
     except ValidationError as error:
-        raise _explained(error, model, place, path) from None
+        raise explained(error, model, place, path) from None
 
 
 def members(recipe: Recipe) -> list[tuple[str, str, dict[str, Any]]]:
@@ -355,7 +372,7 @@ def member(kind: str, path: str, content: dict[str, Any]) -> tuple[Any, Any]:
     try:
         spec = module.Spec(**content)
     except ValidationError as error:
-        raise _explained(error, module.Spec, None, path) from None
+        raise explained(error, module.Spec, None, path) from None
     edits: tuple[Any, ...] = getattr(spec, "edits", ())
     if kind == "objectives" and edits:
         made = tuple(
@@ -376,7 +393,7 @@ def sized(content: dict[str, Any], size: str) -> dict[str, Any]:
         if modality in prepared:
             continue
         if "size" in options and options["size"] > bounds["size"]:
-            options |= {"size": bounds["size"], "patch": bounds["size"] // 8}
+            options |= {"size": bounds["size"], "patch": bounds["patch"]}
         for key in ("length", "vocabulary"):
             if key in options:
                 options[key] = min(options[key], bounds[key])
@@ -418,11 +435,19 @@ def to_yaml(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-def _explained(
-    error: ValidationError, model: type[BaseModel], file: Path | None, prefix: str = ""
-) -> RecipeError:
-    """Pydantic's first complaint in our words: path, line, expected, found, nearest."""
-    first = error.errors()[0]
+def explained(
+    error: ValidationError,
+    model: type[BaseModel],
+    file: Path | None,
+    prefix: str = "",
+    kind: type[UserError] = RecipeError,
+) -> UserError:
+    """Pydantic's first complaint in our words: path, line, expected, found, nearest.
+
+    An unknown key comes before a missing one, which may be what it was meant to be.
+    """
+    told = error.errors()
+    first = next((x for x in told if x["type"] == "extra_forbidden"), told[0])
     path = tuple(first["loc"])
     owner = model
     for key in path[:-1]:
@@ -439,16 +464,16 @@ def _explained(
     }
     if first["type"] == "extra_forbidden":
         valid = list(owner.model_fields)
-        return RecipeError(expected="one of " + ", ".join(valid), found=clip(path[-1]),
+        return kind(expected="one of " + ", ".join(valid), found=clip(path[-1]),
                            nearest=nearest(str(path[-1]), valid), **place)  # fmt: skip
     if first["type"] == "missing":
-        return RecipeError(expected="a value", found="nothing", **place)
+        return kind(expected="a value", found="nothing", **place)
     if first["type"] == "value_error":  # of two options that do not go together: a sentence
-        return RecipeError(first["msg"].removeprefix("Value error, "), **place)
+        return kind(first["msg"].removeprefix("Value error, "), **place)
     message = first["msg"].removeprefix("Input should be ")
     message = message.split(", unable to parse")[0]
     near = None
     if first["type"] == "literal_error":
         choices = re.findall(r"'([^']+)'", first["msg"])
         near = nearest(str(first["input"]), choices)
-    return RecipeError(expected=message, found=clip(first["input"]), nearest=near, **place)
+    return kind(expected=message, found=clip(first["input"]), nearest=near, **place)

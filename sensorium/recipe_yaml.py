@@ -18,8 +18,8 @@ def safe_yaml() -> Any:
     return YAML(typ="safe", pure=True)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A recipe file as plain data.
+def read_yaml(file: Path, what: str = "recipe") -> dict[str, Any]:
+    """A recipe file, or another that people write as YAML, as plain data.
 
     Raises:
         RecipeError: unreadable, not YAML, or no mapping; names the line where there is one.
@@ -30,7 +30,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         content = plain(safe_yaml().load(file.read_text(encoding="utf-8")), file)
     except OSError as error:
         near = nearest(file.name, [x.name for x in file.parent.glob("*.y*ml")])
-        raise RecipeError(file=file, expected="a readable recipe",
+        raise RecipeError(file=file, expected=f"a readable {what}",
                           found=error.strerror or str(error), nearest=near) from None  # fmt: skip
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

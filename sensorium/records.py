@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sensorium.errors import DataError
 
@@ -64,6 +65,27 @@ class Blob:
 
 
 Value = str | int | float | bool | list | Blob | None
+JOINED = ("table",)  # modalities that read several fields of a record as one
+Field = str | tuple[str, ...]  # what a modality reads of a record: a field, or several as one
+
+
+def missing(cell: object) -> bool:
+    """Whether a cell of a table holds nothing: None, an empty text or list, or NaN."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or cell == [] or cell != cell
+
+
+def field_of(fields: dict[str, str], modality: str) -> Field:
+    """What a modality or target reads of a record, by the modality of each field.
+
+    Raises:
+        KeyError: no field has it.
+    """
+    names = tuple(name for name, kind in fields.items() if kind == modality)
+    if not names:
+        raise KeyError(modality)
+    return names if modality in JOINED else names[0]
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,14 @@ class Record:
     fields: dict[str, Value]
     group: str | None = None
     split: str | None = None
+
+    def value(self, field: Field) -> Any:
+        """What a modality reads: the value of a field; of several, those by name that are not
+        missing, or None where all are."""
+        if isinstance(field, str):
+            return self.fields.get(field)
+        cells = {name: self.fields.get(name) for name in field}
+        return {name: cell for name, cell in cells.items() if not missing(cell)} or None
 
 
 @dataclass(frozen=True)
@@ -105,8 +135,9 @@ class Records:
     """A data set in memory: the records by position, what each field is, what was set aside.
 
     `fields` maps a field's name to its modality, e.g. {"photo": "image", "title": "text"}, in
-    the order in which they were found; only these take part. `notes` says what reading decided
-    for the user (which of several texts takes part, where a split came from).
+    the order in which they were found; only these take part. All fields of modality `table` are
+    one table. `notes` says what reading decided for the user (which of several texts takes part,
+    where a split came from).
     """
 
     name: str

@@ -28,7 +28,7 @@ from sensorium.errors import DataError, RecipeError, RunError, clip, command, ne
 from sensorium.integrity import read_json
 from sensorium.layouts._header import Unusable, look
 from sensorium.recipe import Recipe, check, to_yaml
-from sensorium.records import SPLITS, Blob, Record, Records
+from sensorium.records import SPLITS, Blob, Field, Record, Records, field_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,6 +143,10 @@ class Run:
         """modality -> the field that carries it in the run's data."""
         return {kind: name for name, kind in reversed(self.info["fields"].items())}
 
+    def field(self, modality: str) -> Field:
+        """What a modality or target reads of a record: its field, or several that are one."""
+        return field_of(self.info["fields"], modality)
+
     def records(self) -> Records:
         """The run's data, read again, with the splits as they were.
 
@@ -173,23 +177,12 @@ class Run:
             files.write_json(
                 self.folder / "splits.json", {record.key: record.split for record in records}
             )
-        files.write_bytes(
-            self.folder / "rejected.jsonl",
-            "".join(
-                json.dumps(
-                    {
-                        "file": x.source.file,
-                        "row": x.source.row,
-                        "key": x.key,
-                        "field": x.field,
-                        "reason": x.reason,
-                    },
-                    ensure_ascii=False,
-                )
-                + "\n"
-                for x in records.rejected
-            ).encode(),
-        )
+        lines = [
+            {**vars(x.source), "key": x.key, "field": x.field, "reason": x.reason}
+            for x in records.rejected
+        ]
+        told = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        files.write_bytes(self.folder / "rejected.jsonl", told.encode())
 
     # --- modules --------------------------------------------------------------------------------
 
@@ -221,12 +214,19 @@ class Run:
     def fit_readers(self, records: Records) -> None:
         """Fits what reading learns (a tokenizer, classes) on the training split, and stores it; a
         fine-tuned run keeps the tokenizer of its source."""
+        from sensorium.prepare import fitted_on
+
         train = [records[at] for at in records.positions("train")]
-        tuned = self.recipe.tune is not None
-        for modality in (*([] if tuned else self.recipe.modalities), *self.recipe.targets):
-            reader = self.reader(modality)
-            reader.modality.fit(train, self.fields[modality])
-            for name, data in reader.modality.state().items():
+        fitted = (*([] if self.recipe.tune else self.recipe.modalities), *self.recipe.targets)
+        for modality in fitted:
+            where = fitted_on(self.recipe, records.fields, modality)
+            self.reader(modality).modality.fit(train, where)
+        self.keep_readers(fitted)
+
+    def keep_readers(self, names: Sequence[str]) -> None:
+        """Stores what the readers of some modalities or targets have learned."""
+        for modality in names:
+            for name, data in self.reader(modality).modality.state().items():
                 place = self.folder / "modalities" / modality
                 place.mkdir(parents=True, exist_ok=True)
                 files.write_bytes(place / name, data)
@@ -244,15 +244,12 @@ class Run:
         return {name: self.reader(name).modality for name in names}
 
     @property
-    def columns(self) -> dict[str, tuple[str, str]]:
+    def columns(self) -> dict[str, tuple[str, Field]]:
         """What a batch is made of: modality, variant with a field of its own (`text#1`) or target
         -> (who reads it, which field)."""
-        own = {name: (name, self.fields[name]) for name in self.modalities}
-        for modality, variants in self.recipe.variants.items():
-            for at, variant in enumerate(variants, 1):
-                if variant.field is not None:
-                    own[f"{modality}#{at}"] = (modality, variant.field)
-        return own
+        from sensorium.prepare import fields_read
+
+        return fields_read(self.recipe, self.info["fields"])
 
     @property
     def compares(self) -> bool:
@@ -299,6 +296,11 @@ class Run:
             self._step.eval()
         return self._step
 
+    @step.setter
+    def step(self, step: Step) -> None:
+        """The Step that it is asked with from now on."""
+        self._step = step
+
     @property
     def width(self) -> int:
         """Values of a stored vector."""
@@ -308,8 +310,7 @@ class Run:
         """Prepared contents of one modality over some records; bad ones are absent."""
         from sensorium.prepare import column
 
-        made, _ = column(self.reader(modality), records, self.fields[modality], progress)
-        return made
+        return column(self.reader(modality), records, self.field(modality), progress)[0]
 
     def embed(self, modality: str, column: Column) -> np.ndarray:
         """Vectors of all items of a prepared column, float32 [items, e], unit length."""
@@ -414,12 +415,12 @@ class Run:
         return match(self, file, words)
 
     def predict(
-        self, items: Sequence[str | Path], words: str | Sequence[str] | None = None, top: int = 5
+        self, items: Sequence[Any], words: Any = None, top: int = 5, cells: Any = None
     ) -> list[dict[str, Any]]:
-        """The likeliest classes of pictures or texts, with probabilities; see `predicting`."""
+        """The likeliest classes of pictures, texts or tables; see `predicting.predict`."""
         from sensorium.finetuning.predicting import predict
 
-        return predict(self, items, words, top)
+        return predict(self, items, words, top, cells)
 
     def example(self) -> str:
         """A text, of the test split where it has one, to try a search with."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sensorium.run import Run
 
 _BATCH = 64
-_WORDS = 32  # records whose logits over a vocabulary are in memory at once
+_WORDS = 32  # records whose logits over a vocabulary are in memory at once; more of short texts
+_LOGITS = 2**22  # of these, so many at most
 _COUNTED = 20_000  # training records whose words are counted
 _FEWEST = 8  # records of a batch, below which a contrast would be too easy
 WRITTEN = 200  # records that captions are written for
@@ -136,7 +137,9 @@ def guesses(
 ) -> prediction.Guesses:
     """What the model guesses at every place that a view asks for."""
     parts = []
-    for places, batch in asked.batches([read.view], _WORDS, change, rows):
+    about = run.modalities[read.view.modality]
+    size = min(max(_WORDS, _LOGITS // (about.length * about.vocabulary)), 8 * _WORDS)
+    for places, batch in asked.batches([read.view], size, change, rows):
         seen = look(read.view, batch)
         assert seen.truth is not None, "a view of words that predicts knows the truth"
         owner = torch.as_tensor(places, device=seen.truth.device)[seen.owner]
@@ -436,10 +439,10 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     size = n // (n // most)
     rows = draws.order(n, run.recipe.seed, "loss", split)
     rows = rows[: n // size * size]  # no short batch: its loss would be another
-    own, luck = _sums(run, run.step, asked, name, size, rows)
+    own, luck = loss_sums(run, run.step, asked, name, size, rows)
     if not own[:, 1].any():
         return []  # nothing was counted, and a loss of 0 would look like skill
-    other, other_luck = _sums(run, run.build().eval(), asked, name, size, rows)
+    other, other_luck = loss_sums(run, run.build().eval(), asked, name, size, rows)
     level = abs(other_luck - luck) < 0.01 * max(abs(luck), 1e-9)
     untrained = other if level else "untrained, it is asked something easier: nothing is queued"
     protocol = asked.protocol | {
@@ -452,7 +455,7 @@ def _loss(run: Run, split: str, name: str) -> list[dict[str, Any]]:
     return [loss.score(own, {"untrained": untrained}, luck, name, protocol, key)]
 
 
-def _sums(
+def loss_sums(
     run: Run, step: Step, asked: Asked, name: str, size: int, rows: NDArray
 ) -> tuple[loss.Sums, float]:
     """An objective's sums over batches, and its mean without skill."""

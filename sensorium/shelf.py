@@ -9,6 +9,7 @@ option `--shelf my_package`), whose folders have the same names as ours.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -16,6 +17,7 @@ import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sensorium.errors import RecipeError, UserError, nearest, unknown
 
@@ -30,6 +32,7 @@ SHELVES = (
     "recipes",
     "tasks",
     "formats",
+    "world",
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _packages: list[str] = ["sensorium"]
@@ -126,14 +129,43 @@ def options(shelf: str, name: str) -> dict[str, str]:
     Raises:
         RecipeError: the name is not on the shelf; names the nearest that is.
     """
+    return {
+        item.target.id: ast.unparse(item.annotation)
+        for item in _spec(shelf, name).body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
+
+
+@functools.cache
+def defaults(shelf: str, name: str) -> dict[str, Any]:
+    """The options of a member's `Spec` that have a default written out: name -> that default.
+
+    Read from the source, as `options`; a default that is computed is left out.
+
+    Raises:
+        RecipeError: the name is not on the shelf; names the nearest that is.
+    """
+    body = _spec(shelf, name).body
+    found = {}
+    for item in body:
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        value = item.value
+        if isinstance(value, ast.Call):
+            named = [x.value for x in value.keywords if x.arg == "default"]
+            value = next(iter([*value.args, *named]), None)
+        with contextlib.suppress(ValueError):
+            if value is not None:
+                found[item.target.id] = ast.literal_eval(value)
+    return found
+
+
+def _spec(shelf: str, name: str) -> ast.ClassDef:
+    """The source of a member's `Spec`."""
     tree = ast.parse(path(shelf, name).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Spec":
-            return {
-                item.target.id: ast.unparse(item.annotation)
-                for item in node.body
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-            }
+            return node
     raise TypeError(f"{shelf}/{name}.py: expected a class Spec")
 
 

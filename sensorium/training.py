@@ -7,6 +7,7 @@ steps and recipe; 3. nothing else: draws, order and learning rate follow from th
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -232,3 +233,13 @@ def restore(
     step.load_state_dict(found.state["model"])
     optimiser.load_state_dict(found.state["optimiser"])
     return Progress(**found.state["progress"])
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Drops log lines of what will be done again: later steps, and the evaluation of this one."""
+    kept = [
+        line
+        for line in files.read_lines(log)
+        if line["step"] < step or (line["step"] == step and line["split"] == "train")
+    ]
+    files.write_bytes(log, "".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -125,6 +125,9 @@ ALLOWED_SKIPS = (
     "root may",
     "dpkg-deb is not on this machine",
     "no chromium on this machine",
+    "No module named 'statsmodels'",  # a second opinion; what it says is checked by hand too
+    "No module named 'submitit'",  # the extra `cluster`; what executors share is tested without
+    "No module named 'ray'",
 )
 _unexpected: list[str] = []
 

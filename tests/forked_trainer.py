@@ -2,10 +2,10 @@
 
     python forked_trainer.py DATA WORK KILLS SEED [SETTING=VALUE ...]
 
-SETTING is `recipe`, `budget`, `workers`, or `task` and `method`: then a run of the recipe is the
-source, trained once and not killed, and what is killed is its fine-tuning. Prints one JSON object
-per finished run: {"kills": n, "state": SHA-256 of weights and optimiser, "order": ...}; the first
-is the uninterrupted run. Run by test_resume.py.
+SETTING is `recipe`, `budget`, `workers`, of `combined` a path such as `fusion.depth`, or `task` and
+`method`: then a run of the recipe is the source, trained once and not killed, and what is killed is
+its fine-tuning. Prints one JSON object per finished run: {"kills": n, "state": SHA-256 of weights
+and optimiser, "order": ...}; the first is the uninterrupted run. Run by test_resume.py.
 """
 
 import hashlib
@@ -55,7 +55,8 @@ def recipe_of(options: dict[str, str]) -> Recipe:
     if name in CHANGES:
         return load(name, "tiny", [*CHANGES[name], budget])
     if name == "combined":
-        return combined(BATCH, budget, width=32)
+        more = [f"{path}={value}" for path, value in options.items() if "." in path]
+        return combined(BATCH, budget, *more, width=32)
     return shrunk(name, BATCH, budget, width=32)
 
 

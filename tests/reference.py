@@ -38,6 +38,14 @@ def image_look(values: torch.Tensor, real: torch.Tensor | None = None) -> Look:
     return _look(Tokens("image", real=real, position=position, values=values), "full")
 
 
+def table_look(values: torch.Tensor, real: torch.Tensor | None = None) -> Look:
+    """A look at cells [n, columns, c]."""
+    n, t = values.shape[:2]
+    real = torch.ones(n, t, dtype=torch.bool) if real is None else real
+    position = torch.arange(t)[None, :, None]
+    return _look(Tokens("table", real=real, position=position, values=values), "full")
+
+
 def _look(tokens: Tokens, order: str) -> Look:
     n = len(tokens.real)
     batch = Batch(

@@ -124,10 +124,12 @@ def small(
     momentum: float | None = None,
     width=32,
     spread=0.3,
+    form=None,
 ) -> Step:
     """A Step of one-layer encoders, one layer of fusion and the objectives of some options.
 
     Args:
+        form: options of the fusion, beside its depth and heads.
         spread: of the model's weights. The 0.02 that models start from is meant for widths of
             hundreds; at this width, what is seen would hardly move what is said.
     """
@@ -139,7 +141,8 @@ def small(
     }
     encoders = {name: encoders[name] for name in modalities}
     module = shelf.load("fusion", fusion)
-    options = {} if fusion == "none" else dict(depth=1, heads=2)
+    options = {"depth": 1, "heads": 2} | (form or {})
+    options = {name: x for name, x in options.items() if name in module.Spec.model_fields}
     met = module.Fusion(module.Spec(**options), dict.fromkeys(encoders, width))
     offered = given(met, encoders)
     objectives = {str(at): objective(offered, **content) for at, content in enumerate(contents)}

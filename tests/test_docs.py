@@ -30,6 +30,8 @@ RUN = [
     "add-an-objective.md",
     "add-a-recipe.md",
     "claim-few-labels.md",
+    "compare.md",
+    "world.md",
 ]
 COMMANDS = typer.main.get_command(app)
 

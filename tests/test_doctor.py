@@ -11,6 +11,7 @@ from sensorium.doctor import Diagnosis, examine, lines
 from sensorium.errors import RecipeError
 from sensorium.reading import read
 from sensorium.records import Blob
+from sensorium.world import _making, _setting
 
 FACTS = {
     "records", "fields", "notes", "set_aside", "splits", "groups", "pictures", "duplicates",
@@ -25,6 +26,18 @@ def ids(diagnosis: Diagnosis) -> set[str]:
 
 def found(diagnosis: Diagnosis, name: str) -> doctor.Finding:
     return next(finding for finding in diagnosis.findings if finding.id == name)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_what_a_composed_world_lacks_is_a_note(tmp_path, share):
+    setting = _setting.load("plain", [f"missing.image={share}"])
+    _making.make(setting, 120, 0, tmp_path / "w")
+    aside = found(examine(tmp_path / "w"), "set-aside")
+    assert aside.severity == "note"
+    assert aside.expected is None
+    assert "by its setting" in aside.advice
+    (tmp_path / "w" / "world.json").unlink()
+    assert found(examine(tmp_path / "w"), "set-aside").severity == "unusable"
 
 
 @pytest.mark.parametrize("stated", [True, False])

@@ -100,6 +100,18 @@ def test_absent_items_say_so_and_equal_nobody():
     assert len(set(batch.identity["text"].tolist())) == 4
 
 
+def test_a_column_of_which_no_record_has_any_is_blank_and_absent():
+    """As of a split where nobody has a translation, or of a modality that all lack."""
+    records, columns = world(3)
+    empty = columns["image"].part([])
+    assert empty.items.shape == (0, 1, 1)
+    columns["image"] = Column("image", empty.items, [[], [], []], empty.identity, True)
+    batch = gather(records, columns, {}, {"image": [None] * 3, "text": [0, 1, 2]})
+    assert not batch.present["image"].any()
+    assert batch.tokens["image", 0].values.tolist() == [[[0.0]]] * 3
+    assert len(set(batch.identity["image"].tolist())) == 3
+
+
 def test_seed_and_epoch_change_the_order():
     orders = [tuple(batches(50, 10, seed).order(epoch)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4

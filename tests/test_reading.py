@@ -10,6 +10,7 @@ from miniature import csv_of, jsonl_of, picture, pictures, tar_of
 
 from sensorium import reading
 from sensorium.errors import DataError
+from sensorium.world import _making, _setting
 
 
 def table(folder, count=20, **changes):
@@ -164,6 +165,50 @@ def test_bad_records_are_set_aside_up_to_the_limit(tmp_path):
     for words in ("2 of 20", "gone.png", "row 5, field title", "at most 5%", "found 10%"):
         assert words in str(error)
     assert error.see == f"sensorium doctor {path}"
+
+
+def half_empty(folder):
+    """20 rows: ten lack the picture, five the text, two of those both; all have a class."""
+    rows = {f"row_{row}": {"kind": f"k{row % 2}"} for row in range(1, 21)}
+    for row in range(1, 11):
+        rows[f"row_{row}"]["photo"] = ""
+    for row in (1, 2, 11, 12, 13):
+        rows[f"row_{row}"]["title"] = ""
+    return table(folder, **rows)
+
+
+def test_where_a_label_is_told_one_modality_is_enough(tmp_path):
+    path = half_empty(tmp_path)
+    fields = {"photo": "image", "title": "text", "kind": "label"}
+    found = reading.read(path, fields, train=("image", "text", "label"))
+    assert [x.source.row for x in found.rejected] == [1, 2]
+    assert all(reading.lacks(x) for x in found.rejected)
+    absent = [x.key for x in found if x.fields["photo"] is None]
+    assert len(absent) == 8
+    assert len([x for x in found if x.fields["title"] is None]) == 3
+    # Where picture and text are compared, a record needs both, and so many are refused.
+    error = error_of(path, fields=fields)
+    assert "13 of 20" in str(error)
+
+
+def test_what_is_broken_is_not_absent(tmp_path):
+    """A picture that is not there though it is named is wrong, whatever else the record has."""
+    path = half_empty(tmp_path)
+    path.write_text(path.read_text().replace("013.png", "gone.png"))
+    fields = {"photo": "image", "title": "text", "kind": "label"}
+    found = reading.read(path, fields, limit=0.2, train=("image", "text", "label"))
+    assert {x.source.row: reading.lacks(x) for x in found.rejected} == {1: True, 2: True, 14: False}
+
+
+def test_a_composed_world_may_lack_as_much_as_its_setting_says(tmp_path):
+    setting = _setting.load("plain", ["missing.image=0.4", "missing.text=0.4"])
+    _making.make(setting, 120, 0, tmp_path / "w")
+    found = reading.read(tmp_path / "w")
+    assert len(found.rejected) > 40
+    assert all(reading.lacks(x) for x in found.rejected)
+    (tmp_path / "w" / "world.json").unlink()
+    with pytest.raises(DataError, match="at most 10%"):
+        reading.read(tmp_path / "w")
 
 
 def test_above_the_limit_three_reasons_are_given(tmp_path):

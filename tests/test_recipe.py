@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sensorium import shelf
 from sensorium.errors import RecipeError
-from sensorium.recipe import Recipe, check, load, parse_budget, read_yaml, sized, to_yaml
+from sensorium.recipe import SIZES, Recipe, check, load, parse_budget, read_yaml, sized, to_yaml
 
 CLIP = shelf.path("recipes", "clip")
 
@@ -51,7 +51,7 @@ def test_a_field_of_a_later_version_changes_no_hash():
         ("use: vision_transformer", "use: vision_transfomer", None, "vision_transformer"),
         ("temperature: 0.07", "temprature: 0.07", "objectives.0.temprature", "temperature"),
         ("order: {text: causal}", "order: {text: casual}", "order.text", "causal"),
-        ("order: {text: causal}", "order: {txt: causal}", "txt", "text"),
+        ("order: {text: causal}", "order: {txt: causal}", "order.txt", "text"),
         ("budget: 2min", "budget: soon", "budget", None),
         ("    depth: 12", "    dept: 12", "encoders.image.dept", "depth"),
     ],
@@ -145,7 +145,7 @@ def test_extends_one_level_and_no_more(tmp_path):
     assert caught.value.nearest == "clip"
 
 
-@given(st.sampled_from(["tiny", "small"]))
+@given(st.sampled_from(list(SIZES)))
 def test_sizes_only_shrink(size):
     content = read_yaml(CLIP)
     smaller = sized(content, size)
@@ -158,8 +158,32 @@ def test_sizes_only_shrink(size):
     assert smaller["modalities"]["image"]["size"] % smaller["modalities"]["image"]["patch"] == 0
 
 
+@pytest.mark.parametrize(("size", "patches"), [("micro", 16), ("tiny", 64), ("small", 64)])
+def test_pictures_are_cut_into_few_patches(size, patches):
+    """4 x 4 at micro, else 8 x 8, whatever was published."""
+    for name in ("clip", "albef", "visualbert", "coca", "simclr"):
+        image = load(name, size).modalities["image"]
+        assert (image["size"] // image["patch"]) ** 2 == patches
+
+
+def test_micro_is_bounded_as_written():
+    """Size 32, width 96 in 3 heads, depth 2, length 32, 1,000 words, space 96, fusion 2."""
+    coca, albef, slip = (load(name, "micro") for name in ("coca", "albef", "slip"))
+    assert coca.modalities["image"] == {"use": "image", "size": 32, "patch": 8}
+    assert coca.modalities["text"]["length"] == 32
+    assert coca.modalities["text"]["vocabulary"] == 1000
+    for modality in ("image", "text"):
+        encoder = coca.encoders[modality]
+        assert (encoder["width"], encoder["depth"], encoder["heads"]) == (96, 2, 3)
+    assert coca.encoders["image"]["queries"] == 16
+    assert (coca.space, coca.fusion["depth"], coca.fusion["heads"]) == (96, 2, 3)
+    assert albef.objectives[0]["queue"] == 512
+    assert slip.objectives[1]["hidden"] == 192
+
+
 def test_frozen_towers_keep_their_input():
-    assert load("lit", "tiny").modalities == load("lit").modalities
+    for size in SIZES:
+        assert load("lit", size).modalities == load("lit").modalities
 
 
 @pytest.mark.parametrize(
@@ -186,7 +210,7 @@ def test_bad_budgets(text):
         (["variants.image=[{augment: true}]"], "variants.image"),
         (["modalities.question={use: text}", "encoders.question={use: nystroem}"], None),
         (["variants.text=[{field: x, augment: true}]"], "variants.text.0"),
-        (["variants.sound=[{field: x}]"], "sound"),
+        (["variants.sound=[{field: x}]"], "variants.sound"),
     ],
 )
 def test_what_cannot_be_read_is_refused(overrides, field):

@@ -260,7 +260,7 @@ def test_a_task_that_a_split_cannot_ask_is_a_sentence(words, tmp_path, monkeypat
 
 
 def test_a_loss_that_counts_nothing_is_no_score(pictures, monkeypatch):
-    monkeypatch.setattr(scoring, "_sums", lambda *given: (np.zeros((3, 2)), 0.0))
+    monkeypatch.setattr(scoring, "loss_sums", lambda *given: (np.zeros((3, 2)), 0.0))
     found, unasked = scoring.answered(pictures, "test")
     assert found == []
     assert unasked == ["loss (image_self_supervision): no record of the split counts in it"]

@@ -258,7 +258,7 @@ def missing_column(place):
                     "--field", "id=text")  # fmt: skip
 
 
-@case("captions.csv, field photo", "no modality called 'imgae'", "one of image, label, text",
+@case("captions.csv, field photo", "no modality called 'imgae'", "one of image, label, table, text",
       "nearest image")  # fmt: skip
 def misspelt_modality(place):
     place.table()
@@ -462,7 +462,7 @@ def budget(place, told):
     return ["pretrain", "emoji", "--recipe", "clip", "--out", "run", "--budget", told]
 
 
-@case("field size", "expected one of tiny, small, published, found 'tinny'", "nearest tiny",
+@case("field size", "expected one of micro, tiny, small, published, found 'tinny'", "nearest tiny",
       command=True)  # fmt: skip
 def unknown_size(place):
     return ["pretrain", "emoji", "--size", "tinny"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,11 @@ from sensorium.recipe import Recipe, load
 from sensorium.records import SPLITS, Records, Rejected
 
 MOST_PICTURES = 2000  # decoded; of larger data a keyed sample
+# Of a composed world, which is drawn and not collected.
+_BY_DESIGN = {
+    *("exact-duplicates", "near-duplicates", "leak-picture", "leak-near-picture", "leak-text"),
+    *("repeated-text", "equal-texts", "near-equal-texts", "class-imbalance"),
+}
 
 
 def examine(
@@ -65,7 +71,18 @@ def examine(
         return diagnosis
     for check in _CHECKS:
         diagnosis.findings += check(subject)
+    if not isinstance(data, Records) and reading.is_composed(Path(data)):
+        diagnosis.findings = [_composed(finding) for finding in diagnosis.findings]
     return diagnosis
+
+
+def _composed(finding: Finding) -> Finding:
+    """What is a fault of collected data, and no fault of a composed world (`sensorium world make`):
+    scenes that look alike, or are told alike because a caption leaves factors out."""
+    if finding.severity != "warning" or finding.id not in _BY_DESIGN:
+        return finding
+    advice = "a composed world: no combination of factors is in two splits, so this is by design"
+    return dataclasses.replace(finding, severity="note", advice=advice)
 
 
 def _unreadable(
@@ -85,19 +102,32 @@ def _unreadable(
         except UserError:
             continue
         if records.rejected:
-            yield _aside(records.rejected, len(records) + len(records.rejected))
+            yield _aside(records)
         return
 
 
-def _aside(refused: Sequence[Rejected], total: int) -> Finding:
-    share = len(refused) / total
+def _aside(records: Records, recipe: Recipe | None = None) -> Finding:
+    """What was set aside; unusable if too much of it is wrong.
+
+    Absent is not wrong in a composed world, nor where the recipe tells a label from what is there.
+    """
+    refused, total, advice = records.rejected, len(records) + len(records.rejected), None
+    wrong = list(refused)
+    if reading.is_composed(Path(records.name)):
+        wrong = [item for item in refused if not reading.lacks(item)]
+        advice = "a composed world: what is absent is so by its setting, and nothing is wrong"
+    if recipe is not None and "label" in recipe.targets:
+        wrong = [item for item in refused if not reading.lacks(item)]
+        advice = "training keeps what has a picture, a text or cells, for a label is told from one"
+    share = len(wrong) / total
     return Finding(
         "set-aside",
-        "unusable" if share > LIMIT else "warning",
+        "unusable" if share > LIMIT else "warning" if wrong else "note",
         f"{len(refused):,} of {total:,} records are set aside: {_reasons(refused)}",
         tuple(map(str, refused)),
         f"at most {LIMIT:.0%}" if share > LIMIT else None,
         f"{share:.0%}" if share > LIMIT else None,
+        advice if len(wrong) < len(refused) else None,
     )
 
 
@@ -130,7 +160,7 @@ def _read(subject: Subject) -> Iterator[Finding]:
         name: {"kind": kind, "modality": records.fields.get(name)} for name, kind in kinds.items()
     }
     if records.rejected:
-        yield _aside(records.rejected, len(records) + len(records.rejected))
+        yield _aside(records, subject.recipe)
 
 
 def _splits(subject: Subject) -> Iterator[Finding]:

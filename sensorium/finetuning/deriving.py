@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from sensorium import reading, shelf
+from sensorium import reading, shelf, tables
 from sensorium import recipe as recipes
 from sensorium.errors import DataError, RecipeError, UserError, clip, nearest, unknown
 from sensorium.finetuning import splitting
 from sensorium.recipe_changes import override
 from sensorium.records import SPLITS, Blob, Records
+from sensorium.tables import LABELS
 
 if TYPE_CHECKING:
     from sensorium.recipe import Recipe
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 TASKS = ("classification", "retrieval", "captioning", "answering")
 METHODS = ("full", "linear", "lora", "freeze")
-# What people call the field that holds the class.
-LABELS = ("label", "class", "category", "answer")
 # Learning rate over the source's. Full: 1/5, as ALBEF tunes at 2e-5 what it trained at 1e-4
 # (arXiv 2107.07651, section 3.4 and appendix A); what moves fewer parameters may move them faster.
 RATES = {"full": 0.2, "freeze": 0.5, "lora": 1.0, "linear": 2.0}
@@ -176,18 +176,22 @@ def _says(fusion: dict[str, Any], what: str) -> bool:
 # --- which fields take part -------------------------------------------------------------------
 
 
-def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
+def fields(
+    source: Recipe, wish: Wish, found: Records, columns: Collection[str] = ()
+) -> dict[str, str]:
     """field -> modality or `label`, of what takes part.
 
     Fields of pictures and texts that are given by hand are all that take part; else the first
-    picture and the likeliest text, without the field of the class.
+    picture and the likeliest text, without the field of the class, and for a model of tables what
+    is left. Of its table a model reads the columns that it knows.
 
     Args:
         found: the data, read with nothing needed.
+        columns: those of the table that the model learned.
 
     Raises:
-        DataError: no such field, no field for the class or several, or nothing that the model
-            reads.
+        DataError: no such field, a column of the table that the model does not know, no field for
+            the class or several, or nothing that the model reads.
     """
     held = list(dict.fromkeys(name for record in found for name in record.fields))
     told = dict(wish.fields or {})
@@ -216,6 +220,16 @@ def fields(source: Recipe, wish: Wish, found: Records) -> dict[str, str]:
         for name, kind in reading.infer(Records(found.name, rest)).items():
             if kind in source.modalities and kind not in told.values():
                 told[name] = kind
+        if "table" in source.modalities:
+            inferred = tables.infer(Records(found.name, found.records, dict(told)))
+            told |= {name: kind for name, kind in inferred.items() if name in columns}
+    for name, kind in told.items():
+        if kind == "table" and name not in columns:
+            raise DataError(
+                file=found.name, field=name, found="another",
+                expected="a column of the model's table: " + (", ".join(columns) or "it has none"),
+                nearest=nearest(name, columns),
+            )  # fmt: skip
     wanted = [m for m in source.modalities if m in told.values()]
     if not wanted or (wish.task != "classification" and len(wanted) < len(source.modalities)):
         lacking = [m for m in source.modalities if m not in wanted]

@@ -1,55 +1,63 @@
-"""What a run that learned classes says of new pictures and texts: the likeliest, with
+"""What a run that learned classes says of new pictures, texts and tables: the likeliest, with
 probabilities. An answer is a class told from a picture and a question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sensorium.errors import DataError, UserError
+from sensorium.errors import DataError, UserError, clip, nearest
 from sensorium.finetuning.tuning import refuse_unasked
 from sensorium.run import refuse_unreadable
 
 if TYPE_CHECKING:
     from sensorium.prepare import Column
+    from sensorium.recipe import Recipe
     from sensorium.run import Run
 
 BATCH = 64
 TOP = 5  # classes that are told of each
+Cells = str | Mapping[str, Any]  # column -> cell, or the same as JSON
 
 
 def predict(
     run: Run,
-    items: Sequence[str | Path],
+    items: Sequence[str | Path | Cells],
     words: str | Sequence[str] | None = None,
     top: int = TOP,
+    cells: Cells | Sequence[Cells] | None = None,
 ) -> list[dict[str, Any]]:
     """The likeliest classes of each item.
 
     Args:
-        items: files of pictures; texts, for a run that reads texts alone.
-        words: for a run that reads both: one text for all pictures, or one for each.
+        items: files of pictures; texts, for a run that reads no pictures; cells, for a run that
+            reads tables alone.
+        words: for a run of pictures and texts: one text for all pictures, or one for each.
         top: classes that are told.
+        cells: for a run that reads tables beside others: one table for all items, or one for each.
+            A column that is left out is a missing cell.
 
     Returns:
-        {file or text, words, class, probability, runners_up: [{class, probability}]} of each item,
-        in order; `words` where they were asked for.
+        {file, text or cells, words, class, probability, runners_up: [{class, probability}]} of
+        each item, in order; `words` where they were asked for.
 
     Raises:
-        UserError: the run tells no classes, or words are missing or too many.
-        DataError: a file is missing or no picture, or a text is empty.
+        UserError: the run tells no classes, or words or cells are missing or too many.
+        DataError: a file is missing or no picture, a text is empty, or cells are of no column.
     """
     refuse_unasked(run, "predict")
-    given = _given(run, items, words)
+    given = _given(run, items, words, cells)
     table = probabilities(run, given)
     names = run.reader("label").modality.classes
-    label = "file" if "image" in given else "text"
+    label = next(_LABEL[name] for name in _LABEL if name in given)
     rows = []
     for at, row in enumerate(table):
         order = (-row).argsort(kind="stable")[: max(1, top)]  # of equals the first class first
         told = [{"class": names[k], "probability": float(row[k])} for k in order]
-        beside = {"words": given["text"][at]} if len(given) > 1 else {}
+        beside = {"words": given["text"][at]} if {"image", "text"} <= set(given) else {}
         rows.append({label: str(items[at]), **beside, **told[0], "runners_up": told[1:]})
     return rows
 
@@ -70,50 +78,90 @@ def answer(run: Run, file: str | Path, question: str, top: int = TOP) -> list[di
     ]
 
 
+_LABEL = {"image": "file", "text": "text", "table": "cells"}  # what an item is, by what is read
+
+
+def asked(recipe: Recipe) -> list[str]:
+    """What stands after `sensorium predict RUN` for a recipe: `FILE --words WORDS`."""
+    told = {"image": "FILE", "text": "WORDS", "table": "CELLS"}
+    first, *beside = (name for name in _LABEL if name in recipe.modalities)
+    options = {"text": "--words", "table": "--cells"}
+    return [told[first], *(word for name in beside for word in (options[name], told[name]))]
+
+
 def _given(
-    run: Run, items: Sequence[str | Path], words: str | Sequence[str] | None
+    run: Run,
+    items: Sequence[str | Path | Cells],
+    words: str | Sequence[str] | None,
+    cells: Cells | Sequence[Cells] | None = None,
 ) -> dict[str, list[Any]]:
     """modality -> one value an item; what is wrong is told before torch loads."""
     if not items:
         raise UserError("nothing to predict", expected="files or texts", found="none")
-    both = len(run.recipe.modalities) > 1
-    if both and words is None:
+    reads = [name for name in _LABEL if name in run.recipe.modalities]
+    if "text" in reads[1:] and words is None:
         raise UserError(
             field="words", expected="a text for each picture: the run reads both", found="none"
         )
-    if not both and words is not None:
+    none = f"none: the run reads {'one thing, ' if len(reads) == 1 else ''}{' and '.join(reads)}"
+    if "text" not in reads[1:] and words is not None:
+        raise UserError(field="words", expected=none, found="some")
+    if "table" not in reads[1:] and cells is not None:
+        raise UserError(field="cells", expected=none, found="some")
+    if "table" in reads[1:] and cells is None:
         raise UserError(
-            field="words",
-            expected="none: the run reads one thing, " + next(iter(run.recipe.modalities)),
-            found="some",
+            field="cells", expected="a table for each item: the run reads both", found="none"
         )
     given: dict[str, list[Any]] = {}
-    if "image" in run.recipe.modalities:
+    if reads[0] == "image":
         for file in items:
-            refuse_unreadable(file)
-        given["image"] = [str(file) for file in items]
-    else:
-        given["text"] = [str(text) for text in items]
-    if both:
-        texts = [words] * len(items) if isinstance(words, str) else list(words or ())
-        if len(texts) != len(items):
-            raise UserError(
-                field="words",
-                expected=f"one text, or {len(items):,}: one for each picture",
-                found=f"{len(texts):,}",
-            )
-        given["text"] = texts
+            refuse_unreadable(str(file))
+    given[reads[0]] = [_cells(run, x) if reads[0] == "table" else str(x) for x in items]
+    if "text" in reads[1:]:
+        given["text"] = _each("words", words, len(items))
+    if "table" in reads[1:]:
+        given["table"] = [_cells(run, x) for x in _each("cells", cells, len(items))]
     for text in given.get("text", []):
         if not text.strip():
             raise DataError("predict", expected="a text", found="an empty one")
     return given
 
 
+def _each(name: str, value: Any, count: int) -> list[Any]:
+    """One value an item: the only one repeated, or as many as there are items."""
+    values = [value] * count if isinstance(value, str | Mapping) else list(value or ())
+    if len(values) != count:
+        raise UserError(
+            field=name,
+            expected=f"one for all, or {count:,}: one for each item",
+            found=f"{len(values):,}",
+        )
+    return values
+
+
+def _cells(run: Run, told: Any) -> Mapping[str, Any]:
+    """The cells of one table, whose columns must be the run's."""
+    if isinstance(told, str):
+        with contextlib.suppress(ValueError):  # refused below, as it was written
+            told = json.loads(told)
+    if not isinstance(told, Mapping) or not told:
+        expected = 'cells by the names of columns, e.g. {"price": 120}'
+        raise DataError("cells", expected=expected, found=clip(told))
+    columns = run.field("table")
+    for name in told:
+        if name not in columns:
+            raise DataError(
+                "cells", expected="a column of the run's table: " + ", ".join(columns),
+                found=clip(name), nearest=nearest(str(name), columns),
+            )  # fmt: skip
+    return told
+
+
 def probabilities(run: Run, given: dict[str, list[Any]]) -> Any:
     """The probability of each class, float64 [items, classes].
 
     Args:
-        given: modality -> one value an item: files of pictures, texts.
+        given: modality -> one value an item: files of pictures, texts, cells by columns.
 
     Raises:
         DataError: a value cannot be read as its modality.
@@ -134,7 +182,8 @@ def probabilities(run: Run, given: dict[str, list[Any]]) -> Any:
         for name, values in given.items():
             part = values[start : start + BATCH]
             told = [Blob(v, Path(v)) if name == "image" else v for v in part]
-            columns[name] = _column(run, name, told, part)
+            names = [name] * len(part) if name == "table" else part
+            columns[name] = _column(run, name, told, names)
         rows: list[int | None] = list(range(len(part)))
         batch = gather([record] * len(rows), columns, run.modalities, dict.fromkeys(columns, rows))
         batch = batch.to(run.device)

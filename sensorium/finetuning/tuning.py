@@ -113,7 +113,8 @@ def prepared(
     if out is not None:
         refuse_used(Path(out))
     found = reading.read(data, wish.fields or None, need=())
-    taken = deriving.fields(source.recipe, wish, found)
+    columns = [name for name, kind in source.info["fields"].items() if kind == "table"]
+    taken = deriving.fields(source.recipe, wish, found, columns)
     why = deriving.why_label(wish, found) if wish.labelled else ""
     deriving.refuse_empty(found, taken, why)
     recipe = deriving.derive(source, wish, taken)

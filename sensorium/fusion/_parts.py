@@ -76,7 +76,7 @@ def exactly_two(use: str, widths: dict[str, int]) -> None:
             field="fusion.use",
             expected="two modalities",
             found=", ".join(widths),
-            see="merge_attention lets any number meet",
+            see="merge_attention, concatenate and additive take any number",
         )
 
 

@@ -116,6 +116,7 @@ def _record(
     rename: Callable[[str], str],
 ) -> Record | Rejected:
     found: dict[str, Value] = {}
+    lacking = False
     key = None if roles.key is None else _text(row.get(roles.key))
     column: str | None = roles.key
     try:
@@ -134,8 +135,9 @@ def _record(
                 continue
             if column not in roles.pictures:
                 found[rename(column)] = _value(value)
-            elif value in (None, "") and column != roles.pictures[0]:
-                found[rename(column)] = None  # a second picture may be absent: a fact, no error
+            elif _absent(value):
+                found[rename(column)] = None  # a fact, no error
+                lacking = lacking or column == roles.pictures[0]
             else:
                 found[rename(column)] = _picture(value, source, root, home)
     except Unusable as reason:
@@ -143,7 +145,20 @@ def _record(
     if key is None:
         own = found.get(rename(roles.pictures[0])) if roles.pictures else None
         key = keys.free(own.name if isinstance(own, Blob) else f"row {source.row}", source)
-    return Record(key, source, found, group, split)
+    record = Record(key, source, found, group, split)
+    if not lacking:
+        return record
+    first = rename(roles.pictures[0])
+    return Rejected(source, "expected a picture, found an empty cell", key, first, record)
+
+
+def _absent(value: object) -> bool:
+    """Whether a picture's cell is empty."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict) and ("bytes" in value or "path" in value):
+        return not value.get("bytes") and value.get("path") is None
+    return value in (None, "")
 
 
 def _home(root: Root, folder: Path, told: list[object]) -> Path:
@@ -170,8 +185,6 @@ def _picture(value: object, source: Source, root: Root, home: Path) -> Value:
         value = Blob(str(source), data=value)
     if isinstance(value, Blob):
         return value if value.data is None else memory(value.data, value.name)
-    if value is None:
-        raise Unusable("expected a picture, found an empty cell")
     if not isinstance(value, str):
         raise Unusable(f"expected a picture's path, found {clip(value)}")
     return root.picture(value.strip(), home)

@@ -26,6 +26,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from sensorium import towers, towers_imported
 from sensorium.errors import DataError, RunError, clip
 from sensorium.records import Blob, Record
+from sensorium.records import Field as Where
 from sensorium.tokens import Tokens
 
 SUMMARY = "texts as word pieces: MiniLM's, an imported model's, or learned from the training texts"
@@ -77,14 +78,19 @@ class Modality:
         self._loaded: Tokenizer | None = None
         self._ends = (0, 0)
 
-    def fit(self, records: Sequence[Record], field: str) -> None:
-        """Learns the tokenizer from one field of the training records (`trained` only).
+    def fit(self, records: Sequence[Record], field: Where) -> None:
+        """Learns the tokenizer from the training records (`trained` only).
+
+        Args:
+            field: where the texts are; several where variants (a translation) have their own.
 
         Raises:
             DataError: no record has a text.
         """
         if self.spec.tokenizer == "trained":
-            self._use(_trained(list(self._texts(records, field)), self.spec.vocabulary, field))
+            names = (field,) if isinstance(field, str) else field
+            texts = [text for name in names for text in self._texts(records, name)]
+            self._use(_trained(texts, self.spec.vocabulary, names[0]))
 
     def _texts(self, records: Sequence[Record], field: str) -> Iterator[str]:
         for record in records:

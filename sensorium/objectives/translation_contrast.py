@@ -33,6 +33,7 @@ class Spec(BaseModel):
     use: Literal["translation_contrast"] = "translation_contrast"
     weight: float = Field(1.0, gt=0)
     of: str = Field("text", description="the modality that is said in two languages")
+    source: int = Field(0, ge=0, description="which variant is translated; 0: the text itself")
     variant: int = Field(1, ge=1, description="which variant is the translation")
     temperature: float = Field(0.07, gt=0, description="initial; learned")
     largest_scale: float = Field(100.0, gt=0, description="upper bound of 1 / temperature")
@@ -51,13 +52,20 @@ class Objective(nn.Module):
         super().__init__()
         self.spec = spec
         declared = given.variants.get(spec.of, 0)
-        if declared < spec.variant:
+        if declared < max(spec.source, spec.variant):
             raise RecipeError(
                 field=f"variants.{spec.of}",
-                expected=f"a variant {spec.variant}, e.g. [{{field: translation}}]",
+                expected=f"a variant {max(spec.source, spec.variant)}, "
+                "e.g. [{field: translation}]",
                 found=f"{declared} variants",
             )
-        self.views = (given.views[spec.of], given.plain(spec.of, variant=spec.variant))
+        if spec.source == spec.variant:
+            raise RecipeError(
+                field="translation_contrast.source", expected="another than the translation",
+                found=str(spec.source),
+            )  # fmt: skip
+        source = given.plain(spec.of, variant=spec.source) if spec.source else given.views[spec.of]
+        self.views = (source, given.plain(spec.of, variant=spec.variant))
         self.log_scale = nn.Parameter(torch.tensor([math.log(1 / spec.temperature)]))
 
     @property

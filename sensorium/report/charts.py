@@ -148,27 +148,42 @@ _WIDTH = 6.3  # pixels of an average character of 12 px type, rounded up
 class Curve:
     """What one chart of the learning section shows.
 
-    lines: (name, points (step, value), whether it is the main one).
-    luck: (value, label): dashed; above the first the side without skill is hatched if `lower`.
+    lines: (name, points (step, value), whether it is the main one, or its class).
+    unit: of what runs from left to right.
+    luck: (value, label): dashed; the side of the first without skill is hatched: above it if
+        `lower`, below it where less is worse and `hatched` says so.
     references: (value, label), solid.
     chosen: (step, value, label), or None.
+    last: where the axis ends, in `unit`s unless `ticks` says what it counts.
+    ticks: (place, label) along the axis, in place of steps.
+    measured: (place, value, low, high): a dot with its interval.
     """
 
     title: str
     rest: str
     summary: str
-    last: int
-    lines: list[tuple[str, list[tuple[float, float]], bool]]
+    last: float
+    lines: Sequence[tuple[str, list[tuple[float, float]], bool | str]]
     luck: list[tuple[float, str]] = field(default_factory=list)
     references: list[tuple[float, str]] = field(default_factory=list)
     chosen: tuple[float, float, str] | None = None
     lower: bool = False
+    unit: str = "step"
+    hatched: bool = False
+    ticks: list[tuple[float, str]] = field(default_factory=list)
+    measured: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def draw(self) -> Markup:
         """The SVG."""
         values = [v for _, points, _ in self.lines for _, v in points]
         values += [v for v, _ in (*self.luck, *self.references)]
-        self._ticks = steps_of(min(values) if self.lower else 0.0, max(values), 6)
+        values += [high for *_, high in self.measured]
+        low, high = min(values), max(values)
+        if self.hatched and not self.lower:
+            low = max(0.0, low - (high - low) / 12)  # so that some of the hatched side is seen
+        elif not self.lower:
+            low = 0.0
+        self._ticks = steps_of(low, high, 6)
         self._placed: list[tuple[float, float, float, float]] = []
         # Where the lines run, sampled once: what labels keep clear of.
         self._runs = [
@@ -176,7 +191,7 @@ class Curve:
             for _, points, _ in self.lines
             for at in range(61)
         ]
-        parts = [*self._grid(), *self._hatch(), *self._flat(), self._lines()]
+        parts = [*self._grid(), *self._hatch(), *self._flat(), self._lines(), *self._dots()]
         if self.chosen is not None:
             step, value, _ = self.chosen
             parts.append(tag("circle", cx=self._x(step), cy=self._y(value), r=5.5, class_="chosen"))
@@ -196,7 +211,13 @@ class Curve:
             y = self._y(tick)
             parts.append(tag("line", x1=0, x2="100%", y1=y, y2=y, class_="grid"))
             parts.append(tag("text", _tick(tick), x=-10, y=y + 4, text_anchor="end"))
-        end = f"{self.last:,} step" + ("s" if self.last != 1 else "")
+        if self.ticks:
+            for at, told in self.ticks:
+                anchor = "start" if at == 0 else "end" if at == self.last else "middle"
+                place = dict(x=self._x(at), y=_TOP + _HIGH + 20, text_anchor=anchor)
+                parts.append(tag("text", told, **place))
+            return parts
+        end = f"{self.last:,} {self.unit}" + ("s" if self.last != 1 else "")
         parts.append(tag("text", end, x="100%", y=_TOP + _HIGH + 20, text_anchor="end"))
         room = 1 - (len(end) + 3) * _WIDTH / _NARROW
         for tick in steps_of(0, self.last, 6):
@@ -209,15 +230,16 @@ class Curve:
 
     def _hatch(self) -> list[Markup]:
         """The side of the first luck line where there is no skill, in diagonals that nest clips."""
-        if not self.luck or not self.lower:
+        if not self.luck or not (self.lower or self.hatched):
             return []
-        bottom = self._y(self.luck[0][0])
-        high = round(bottom - _TOP, 1)
+        line = self._y(self.luck[0][0])
+        top, bottom = (_TOP, line) if self.lower else (line, _TOP + _HIGH)
+        high = round(bottom - top, 1)
         if high < 3:
             return []
         path = "".join(f"M{x} {high}l{high} {-high}" for x in range(-int(high) - 1, 1400, 7))
         lines = tag("path", d=path, class_="hatch")
-        return [tag("svg", lines, x=0, y=_TOP, width="100%", height=high, class_="lines")]
+        return [tag("svg", lines, x=0, y=top, width="100%", height=high, class_="lines")]
 
     def _flat(self) -> list[Markup]:
         return [
@@ -228,14 +250,26 @@ class Curve:
 
     def _lines(self) -> Markup:
         drawn = []
-        for _, points, main in sorted(self.lines, key=lambda line: line[2]):
+        for _, points, main in sorted(self.lines, key=lambda line: line[2] is True):
             places = ((1000 * step / self.last, self._y(value) - _TOP) for step, value in points)
             text = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            drawn.append(tag("polyline", points=text, class_=None if main else "other"))
+            kind = main if isinstance(main, str) else None if main else "other"
+            drawn.append(tag("polyline", points=text, class_=kind))
         return tag(
             "svg", *drawn, x=0, y=_TOP, width="100%", height=_HIGH, class_="lines",
             viewBox=f"0 0 1000 {_HIGH}", preserveAspectRatio="none", style="overflow:visible",
         )  # fmt: skip
+
+    def _dots(self) -> list[Markup]:
+        parts = []
+        for at, value, low, high in self.measured:
+            x = self._x(at)
+            ends = dict(y1=self._y(low), y2=self._y(high))
+            parts.append(tag("line", x1=x, x2=x, class_="whisker", **ends))
+            parts.append(tag("circle", cx=x, cy=self._y(value), r=4.2, class_="dot"))
+            middle = _NARROW * at / self.last
+            self._placed.append((middle - 6, self._y(high), middle + 6, self._y(low)))
+        return parts
 
     def _labels(self) -> list[Markup]:
         parts = []
@@ -250,7 +284,8 @@ class Curve:
             parts.append(self._label(text, [1.0, 0.0], value, "on", 4))
         for name, points, main in self.lines:
             if name:
-                parts.append(self._along(name, points, "strong on" if main else "on"))
+                beside = not main or (isinstance(main, str) and main.startswith("other"))
+                parts.append(self._along(name, points, "on" if beside else "strong on"))
         return parts
 
     def _along(self, text: str, points: list[tuple[float, float]], kind: str) -> Markup:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensorium import comparing, files, integrity, shelf, towers, towers_imported, zero_shot
 from sensorium.errors import UserError
+from sensorium.finetuning.predicting import asked
 from sensorium.recipe import load, to_yaml
 from sensorium.records import SPLITS
 from sensorium.report import answers, examples
@@ -81,6 +82,7 @@ def collect(run: Run) -> Facts:
         departures=recipe.departures,
         weights=_weights(run, scores),
         doubts=[],
+        missing=_evaluation(run, f"missing-{split or 'test'}"),
     )
     facts.doubts = _doubts(facts)
     facts.commands = _commands(run, facts)
@@ -294,9 +296,8 @@ def uses(run: Run, tasks: Container[str], find: str | None = None) -> list[tuple
     if "classification" in tasks and run.recipe.name.endswith("_answering"):
         tried.append(("Ask about a picture", f"sensorium answer {place} FILE QUESTION"))
     elif "classification" in tasks:
-        asked = "FILE" if "image" in run.recipe.modalities else "WORDS"
-        asked += " --words WORDS" if len(run.recipe.modalities) > 1 else ""
-        tried.append(("Name the class of something new", f"sensorium predict {place} {asked}"))
+        what = " ".join(asked(run.recipe))
+        tried.append(("Name the class of something new", f"sensorium predict {place} {what}"))
     if "captioning" in tasks:
         tried.append(("Write about a picture", f"sensorium caption {place} FILE"))
     if not tried:

@@ -161,4 +161,5 @@ class Facts:
     departures: list[str]
     weights: list[Weights]
     doubts: list[str]
+    missing: list[dict[str, Any]] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sensorium.report.charts import Markup, join, tag
 from sensorium.report.facts import Facts, Gap, Shown
 from sensorium.report.gallery import examples, failures, gallery
+from sensorium.report.missing import missing
 from sensorium.report.parts import (
     code_block,
     fold,
@@ -37,45 +39,67 @@ _PLURAL = {"image": "pictures", "text": "texts"}
 
 def page(facts: Facts) -> str:
     """The whole document."""
-    style, script = STYLE.read_text(encoding="utf-8"), SCRIPT.read_text(encoding="utf-8")
-    # Only this script runs and only embedded pictures load, whatever a caption may hold.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
     sections = [
         ("scores", "Scores", "Scores, beside what they must beat", scores(facts)),
+        *_missing(facts),
         *_tuned(facts),
         ("learning", "Learning", "Learning", _learning(facts)),
         *_answers(facts),
         ("data", "Data", "Data", _data(facts)),
         ("recipe", "Recipe", "Recipe and surroundings", _recipe(facts)),
     ]
-    links = [tag("li", tag("a", name, href=f"#{key}")) for key, name, _, _ in sections]
+    body = [section_of(key, title, content) for key, _, title, content in sections]
+    body.append(section_of("next", "To try next", _next(facts)))
+    links = [(key, name) for key, name, _, _ in sections]
+    return document(f"{facts.verdict.title} {facts.place}", links, [*_top(facts), *body])
+
+
+def document(
+    title: str, links: Sequence[tuple[str, str]], content: Sequence[Markup], more: str = ""
+) -> str:
+    """A page of ours around its content: look, header, what a browser may load.
+
+    Args:
+        title: of the window.
+        links: (id, name) of the sections that the header leads to.
+        content: of the main part.
+        more: style beside `style.css`.
+    """
+    style, script = STYLE.read_text(encoding="utf-8") + more, SCRIPT.read_text(encoding="utf-8")
+    # Only this script runs and only embedded pictures load, whatever a caption may hold.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    listed_ = [tag("li", tag("a", name, href=f"#{key}")) for key, name in links]
     header = tag(
         "header",
         tag("div", _LOGO, "Sensorium", class_="logo"),
-        tag("nav", tag("ul", *links), aria_label="Sections"),
+        tag("nav", tag("ul", *listed_), aria_label="Sections"),
         tag("button", "light / dark", type="button", id="theme", hidden=True),
         class_="top",
     )
-    body = [section_of(key, title, content) for key, _, title, content in sections]
-    body.append(section_of("next", "To try next", _next(facts)))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{facts.verdict.title} {facts.place}"),
+        tag("title", title),
         tag("link", rel="icon", href="data:,"),
         tag("style", Markup(style)),
         tag("script", Markup(script)),
     )
-    main = tag("main", *_top(facts), *body, id="content")
+    main = tag("main", *content, id="content")
     skip = tag("a", "Skip to the report", href="#content", class_="skip")
     whole = tag("body", skip, tag("div", header, main, class_="page"))
     return f"<!doctype html>\n{tag('html', head, whole, lang='en')}\n"
+
+
+def _missing(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:
+    """The section of what was asked where records lack a modality."""
+    rows = facts.missing
+    return [("missing", "Missing", "Where something is missing", missing(rows))] if rows else []
 
 
 def _tuned(facts: Facts) -> list[tuple[str, str, str, list[Markup] | Gap]]:

@@ -21,6 +21,23 @@ LABELS = {
     "text_alone": "words alone",
     "vectors": "its vectors alone",
     "untrained": "untrained weights",
+    # Where a modality is missing: what else one could do.
+    "impute": "filled in",
+    "drop": "left out",
+    "drop_as_wrong": "left out, as wrong",
+    "complete": "nothing missing",
+    "without_image": "without the picture",
+    "without_text": "without the words",
+    "without_table": "without the table",
+    "table_alone": "table alone",
+    # Of a made world, by counting: nobody who sees as much can do better.
+    "best_image_only": "best by picture alone",
+    "best_text_only": "best by words alone",
+    "best_table_only": "best by table alone",
+    "best_sum": "best sum of scores",
+    "best_sum_at_most": "best sum, at most",
+    "best_sum_fitted": "best fitted sum",
+    "best_possible": "best possible",
 }
 ZERO_SHOT = "zero-shot "  # of an imported model; its name and licence follow
 # What knows nothing of the single record. A run that does not beat all of them has no skill yet.
@@ -135,8 +152,11 @@ def label(control: str) -> str:
 def direction_words(direction: str, protocol: Mapping[str, Any] | None = None) -> str:
     """`text_to_image` -> `words to picture`; an objective's name -> what it asks for.
 
-    A class is called as its field, where the score's protocol tells it.
+    A class is called as its field, where the score's protocol tells it; what is missing is said.
     """
+    if protocol and "missing" in protocol:
+        rest = {name: x for name, x in protocol.items() if name != "missing"}
+        return f"{direction_words(direction, rest)}, {protocol['missing']}"
     if protocol and "field" in protocol:
         return str(protocol["field"]).replace("_", " ")
     kind = re.sub(r"_\d+\Z", "", direction)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pydantic import BaseModel, ValidationError
-from reference import image_look, text_look
+from reference import image_look, table_look, text_look
 
 from sensorium import shelf
 from sensorium.model import State
@@ -15,8 +15,15 @@ from sensorium.views import Look
 # `imported` is another of them with weights of the cache, and stays frozen: see its own test.
 NAMES = [name for name in shelf.names("encoders") if name != "imported"]
 TOWERS = {"minilm", "efficientnet_lite"}  # built at their one size
-SMALL = {name: {"width": 32, "depth": 2, "heads": 4} for name in NAMES if "transformer" in name}
+TRAINED = [name for name in NAMES if "transformer" in name or name == "tabular"]
+SMALL = {name: {"width": 32, "depth": 2, "heads": 4} for name in TRAINED}
 READS_TEXT = {"transformer", "minilm", "siglip_text"}
+READS_TABLES = {"tabular"}
+KINDS = [
+    *[SimpleNamespace(kind="number", categories=())] * 6,
+    *[SimpleNamespace(kind="category", categories=("a", "b", "c"))] * 6,
+    *[SimpleNamespace(kind="words", categories=())] * 4,
+]
 
 
 def modality(name: str) -> SimpleNamespace:
@@ -27,6 +34,8 @@ def modality(name: str) -> SimpleNamespace:
         tokens_per_item=16,
         vocabulary=30_522 if name == "minilm" else 97,
         length=24,
+        columns=KINDS,
+        buckets=50,
     )
 
 
@@ -63,6 +72,10 @@ def looks(name: str, junk: int = 0) -> Look:
     if name in READS_TEXT:
         ids = torch.randint(1, 90, (5, 16), generator=draws)
         return text_look(torch.where(real, ids, junk), real)
+    if name in READS_TABLES:
+        cells = torch.randint(0, 4, (5, 16, 4), generator=draws).float()
+        cells[..., 0] = (cells[..., 0] > 0).float()  # some of the real ones are missing
+        return table_look(torch.where(real[..., None], cells, junk), real)
     values = torch.randint(0, 256, (5, 16, 768), generator=draws, dtype=torch.uint8)
     return image_look(torch.where(real[..., None], values, junk).to(torch.uint8), real)
 
@@ -133,7 +146,8 @@ def test_the_order_of_records_changes_nothing(name, encoder):
     if tokens.ids is not None:
         turned = text_look(tokens.ids[turn], tokens.real[turn])
     else:
-        turned = image_look(tokens.values[turn], tokens.real[turn])
+        made = table_look if name in READS_TABLES else image_look
+        turned = made(tokens.values[turn], tokens.real[turn])
     with torch.no_grad():
         first, second = run(encoder, look), run(encoder, turned)
     torch.testing.assert_close(first.pooled[turn], second.pooled, atol=1e-5, rtol=0)

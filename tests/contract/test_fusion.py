@@ -4,32 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fusion_forms import CASES, told
 from pydantic import BaseModel, ValidationError
 
 from sensorium import shelf
 from sensorium.layers import Cache
 from sensorium.model import State
 
-# Forms of a member beside its default one.
-FORMS = {
-    "additive": [dict(depth=2)],
-    "merge_attention": [dict(norm="post", embedding_norm=True, final_norm=False, pool="pooler")],
-    "co_attention": [dict(norm="post", final_norm=False, inner=12, pool="mean", mlp=1.0)],
-    "cross_attention": [
-        dict(norm="post", final_norm=False, pool="pooler"),
-        dict(ways="both", pool="mean"),
-        dict(ways="both", order="cross_first", norm="post", final_norm=False),
-        dict(order="cross_first", pool="last"),
-    ],
-}
-CASES = [(name, form) for name in shelf.names("fusion") for form in [{}, *FORMS.get(name, [])]]
 RANK = 2**20
 B, T = 3, {"image": 5, "text": 6}
-
-
-def told(case) -> str:
-    name, form = case
-    return "-".join([name, *(f"{key}={value}" for key, value in form.items())])
 
 
 def build(name: str, **options) -> torch.nn.Module:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from sensorium import shelf
 from sensorium.errors import DataError
-from sensorium.records import Blob, Record, Source
+from sensorium.records import JOINED, Blob, Record, Source
 from sensorium.tokens import collate
 
 NAMES = shelf.names("modalities")
@@ -31,6 +31,7 @@ VALUES = {
     "text": ["a red boat", "two cats on a sofa, asleep", "x"],
     "image": [picture(10), picture(100), picture(200)],
     "label": ["boat", 3, "a red boat"],
+    "table": [{"price": 3, "sold": True}, {"price": "4.5"}, {"price": None, "sold": "false"}],
 }
 
 
@@ -43,7 +44,11 @@ def name(request):
 def modality(name):
     module = shelf.load("modalities", name)
     made = module.Modality(module.Spec())
-    made.fit([Record(str(i), Source("a"), {"f": v}) for i, v in enumerate(VALUES[name])], "f")
+    joined = name in JOINED  # several fields of a record are one content
+    records = [
+        Record(str(i), Source("a"), v if joined else {"f": v}) for i, v in enumerate(VALUES[name])
+    ]
+    made.fit(records, tuple(VALUES[name][0]) if joined else "f")
     return made
 
 

@@ -321,3 +321,14 @@ def test_minilm_keeps_its_tokenizer_with_the_run(minilm, minilm_texts, tmp_path,
     other = text.Modality(minilm_texts.spec)
     other.load(tmp_path)
     assert torch.equal(other.batch(CAPTIONS).ids, want)
+
+
+def test_a_tokenizer_learns_from_the_fields_of_variants_too():
+    """Words of the second field alone are one piece each, and those of neither are cut."""
+    rows = [Record(str(at), Source("x"), {"a": "red", "b": "kirmizi"}) for at in range(5)]
+    both, one = text.Modality(text.Spec(vocabulary=400)), text.Modality(text.Spec(vocabulary=400))
+    both.fit(rows, ("a", "b"))
+    one.fit(rows, "a")
+    assert both.tokens("kirmizi", None).ids.shape == (1, 3)
+    assert one.tokens("kirmizi", None).ids.shape[1] > 3
+    assert one.tokens("red", None).ids.shape == (1, 3)

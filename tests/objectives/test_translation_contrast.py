@@ -136,3 +136,13 @@ def test_a_translation_must_be_declared():
     with pytest.raises(RecipeError, match="a variant 1") as caught:
         Objective(Spec(), Given(VIEWS))
     assert caught.value.lines[0] == "field variants.text"
+
+
+def test_pairs_of_two_variants_are_another_than_the_text():
+    given = Given(VIEWS, variants={"text": 2})
+    made = Objective(Spec(source=1, variant=2), given)
+    assert [view.name for view in made.views] == ["text#1", "text#2"]
+    with pytest.raises(RecipeError, match="another than the translation"):
+        Objective(Spec(source=2, variant=2), given)
+    with pytest.raises(RecipeError, match="a variant 3"):
+        Objective(Spec(source=3), given)

@@ -9,7 +9,7 @@ import torch
 from sensorium import cache
 from sensorium.building import build, parameters
 from sensorium.prepare import Kept, Reader, column
-from sensorium.recipe import load
+from sensorium.recipe import SIZES, load
 from sensorium.records import Blob, Record, Source
 from sensorium.towers import TOWERS
 
@@ -93,6 +93,6 @@ def test_unreadable_pictures_are_set_aside_with_their_record(own_features, tiny_
 
 
 def test_published_size_changes_nothing_that_a_tower_fixes():
-    for size in ("tiny", "small"):
+    for size in SIZES:
         with torch.device("meta"):
             assert parameters(build(load("lit", size))) == parameters(build(load("lit")))
