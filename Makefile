@@ -1,4 +1,4 @@
-# make demo | test | check | bench. PYTHON picks the interpreter, TORCH_INDEX a package index for
+# make demo | test | check | bench | science. PYTHON picks the interpreter, TORCH_INDEX a package index for
 # torch, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small CPU build on Linux.
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 TORCH_FROM := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
-.PHONY: demo test check bench towers clean
+.PHONY: demo test check bench science towers clean
 
 demo: $(VENV)/.core
 	$(BIN)/sensorium demo
@@ -26,6 +26,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# The registered comparisons of science/, at micro size: a night on two cores; goes on after a kill.
+science: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.science
 
 towers: $(VENV)/.dev
 	$(BIN)/sensorium cache fetch
