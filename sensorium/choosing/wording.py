@@ -67,6 +67,7 @@ def title(result: Mapping[str, Any]) -> str:
 
 
 def amount(verdict: Mapping[str, Any]) -> str:
+    """The difference of a verdict with its interval."""
     return f"{points(verdict['difference'])} points ({span(verdict['interval'])})"
 
 
@@ -76,6 +77,7 @@ def compared(verdict: Mapping[str, Any]) -> str:
 
 
 def give(result: Mapping[str, Any]) -> str:
+    """How to give a label, with fields that would do."""
     fields = result["subject"]["could_be"]
     named = " or ".join(f"--label {name}" for name in fields) or "--label FIELD"
     return f"Give a field with classes: {named}."
