@@ -13,7 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from sensorium import __version__, commands_cache, commands_compare, commands_task, commands_world
+from sensorium import (
+    __version__,
+    commands_cache,
+    commands_choose,
+    commands_compare,
+    commands_task,
+    commands_world,
+)
 from sensorium.errors import UserError
 from sensorium.options import (
     Data,
@@ -199,6 +206,7 @@ def _finish(run, console, teller) -> None:
 
 
 commands_task.register(app)
+commands_choose.register(app)
 commands_compare.register(app)
 
 

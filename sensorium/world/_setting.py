@@ -303,7 +303,8 @@ def _explained(error: ValidationError, file: Path | None) -> RecipeError:
             nearest=nearest(str(path[-1]), valid), **place,
         )  # fmt: skip
     found = "nothing" if first["type"] == "missing" else clip(first["input"])
-    return RecipeError(expected=first["msg"], found=found, **place)
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return RecipeError(expected=expected, found=found, **place)
 
 
 def _whole(setting: Setting, file: Path | None) -> None:

@@ -136,6 +136,13 @@ def test_a_player_who_counts_made_records_scores_the_floor(changes):
     assert told["question:relation"]["best_text_only"] == 1  # kinds add up to 0 modulo 8
 
 
+def test_a_relation_is_asked_from_both_sides():
+    """In `bits` one stands left of the other: what is left, and what is right, of eight kinds."""
+    listed = _asking.asked(load("bits"), "train")
+    rows = listed.form == _asking.FORMS.index("relation")
+    assert len(set(listed.question[rows])) == 2 * 8
+
+
 def test_wrong_pairs_by_a_slow_loop():
     setting = load("plain", "wrong_pairs=0.4", "kinds=8", "colours=4", "grounds=2")
     clean = _asking.asked(load("plain", "kinds=8", "colours=4", "grounds=2"), "train")

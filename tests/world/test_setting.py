@@ -20,6 +20,7 @@ MISTAKES = [
     ("key", "plain", ["colour=3"], "colours"),
     ("inner key", "noise", ["missing.txt=0.1"], "nearest  text"),
     ("value", "plain", ["canvas=16"], "greater than or equal to 32"),
+    ("value alone", "plain", ["canvas=300"], "expected less than or equal to 224, found 300"),
     ("factor", "plain", ["mentions=[kind_1, color_1]"], "nearest  colour_1"),
     ("split", "plain", ["split.over=[kind_9]"], "nearest  kind_1"),
     ("modulo", "plain", ["split.modulo=7"], "divisor"),

@@ -1,0 +1,1 @@
+"""Which recipe for these data, and whether more of them would help: see docs/choose.md."""
