@@ -13,7 +13,7 @@ from sensorium.layouts._header import SUFFIXES
 from sensorium.records import Blob, Records, Value, missing
 
 # Called so, a field is what a model is asked for, and no inferred table may give it away.
-LABELS = ("label", "class", "category", "answer", "question")
+LABELS = ("label", "class", "category", "answer")
 CAPTION = "caption"  # how the fields of further captions begin: caption_de, captions
 FACT = (
     "fact."  # how fields begin that take part only where they are named: what is known, for probes
@@ -36,7 +36,7 @@ def infer(records: Records) -> dict[str, str]:
             continue
         values = [record.fields.get(name) for record in records]
         low = name.lower()
-        meant = low in LABELS or low.startswith((CAPTION, FACT))
+        meant = low in (*LABELS, "question") or low.startswith((CAPTION, FACT))
         fits = not meant and _unfit(values) is None and not _json(values)
         (taken if fits and _varies(values) else left).append(name)
     if taken:
