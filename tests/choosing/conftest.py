@@ -1,19 +1,7 @@
-"""What tests of choosing share: a small world, an executor in this process, tiny classifiers."""
-
-import sys
-from pathlib import Path
+"""What tests of choosing share: a small world."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-
-def made(folder: Path, setting: str, scenes: int, seed: int = 5) -> Path:
-    """A world in a folder."""
-    from sensorium.world import _making, _setting
-
-    _making.make(_setting.load(setting, []), scenes, seed, folder)
-    return folder
+from made_world import made
 
 
 @pytest.fixture(scope="session")

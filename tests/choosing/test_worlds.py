@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import made
+from made_world import made
 
 
 def choice(world, out, budget):
