@@ -54,7 +54,7 @@ def test_a_folder_with_something_else_is_refused_before_torch(tmp_path):
 
 
 def test_the_terminal_ends_with_the_next_command_and_keeps_to_its_width():
-    from test_questions import answer
+    from choosing_truth import answer
 
     from sensorium.commands_choose import lines
 
@@ -68,7 +68,7 @@ def test_the_terminal_ends_with_the_next_command_and_keeps_to_its_width():
 
 
 def test_with_a_label_the_next_command_names_the_kept_recipe_and_its_fields():
-    from test_questions import labelled
+    from choosing_truth import labelled
 
     from sensorium.choosing.wording import next_command
 
