@@ -29,8 +29,9 @@ from sensorium.choosing.candidates import Candidate, Subject
 from sensorium.choosing.deciding import Pace, Request
 from sensorium.comparison import costs, pool, running, table
 from sensorium.comparison.arena import Arena
+from sensorium.comparison.findings import ARMS, PLAN
 from sensorium.comparison.plan import Budget, Plan
-from sensorium.comparison.running import ARMS, PLAN, Task
+from sensorium.comparison.running import Task
 from sensorium.errors import NonFinite, UserError
 from sensorium.finetuning.splitting import place_of
 from sensorium.prepare import Reader, column, fields_read

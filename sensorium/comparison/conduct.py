@@ -27,17 +27,17 @@ from sensorium import draws, files
 from sensorium.comparison import arms as arms_
 from sensorium.comparison import pool, refusals, running, table, words
 from sensorium.comparison.arena import Arena, place
-from sensorium.comparison.findings import refuse_other
+from sensorium.comparison.findings import ARMS, PLAN, RESULT, RUNS, refuse_other
 from sensorium.comparison.page import publish
 from sensorium.comparison.plan import ANALYSIS, Plan
-from sensorium.comparison.running import ARMS, PLAN, Task
+from sensorium.comparison.running import Task
 from sensorium.comparison.statistics import Values
 from sensorium.comparison.threshold import Reached, reached
 from sensorium.comparison.verdict import Evidence, Question, Verdict, judge, weigh, weigh_samples
 from sensorium.errors import NonFinite, PlanError, RunError
 from sensorium.pretraining import Silent, Watcher
 
-TUNED, RESULT = "tuned.json", "result.json"
+TUNED = "tuned.json"
 CONTROL_SEEDS = 2  # seeds that a control is run with: it says what is learned, not by how much
 
 
@@ -110,7 +110,7 @@ def _refuse_diverged(folder: Path, results: Sequence[dict[str, Any]]) -> None:
             expected="arms that train with every seed",
             found="; ".join(f"{x['arm']}, seed {x['seed']} {x['failed']}" for x in lost),
             see="a smaller learning rate, or a sweep of them, in a new folder; the other runs are "
-            f"in {table.FILE}",
+            f"in {RUNS}",
         )
 
 

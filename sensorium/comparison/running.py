@@ -30,6 +30,7 @@ from sensorium.building import augmented
 from sensorium.comparison import measure
 from sensorium.comparison import plan as plans
 from sensorium.comparison.arena import LOOK, Arena
+from sensorium.comparison.findings import ARMS, PLAN, RESULT
 from sensorium.comparison.measure import Measure
 from sensorium.comparison.outcomes import Outcome, askable, outcome
 from sensorium.comparison.plan import Plan
@@ -46,8 +47,7 @@ from sensorium.stopping import signals
 from sensorium.training import Plan as Length
 from sensorium.training import Progress, forget_after, restore, train
 
-RESULT, ITEMS, PLAN, ARMS = "result.json", "items.parquet", "plan.json", "arms.json"
-LOG = "log.jsonl"
+ITEMS, LOG = "items.parquet", "log.jsonl"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sensorium import files
+from sensorium.comparison.findings import RUNS
 from sensorium.errors import MissingExtra, UserError, clip
 
-FILE, TIMINGS = "runs.parquet", "timings.parquet"
+TIMINGS = "timings.parquet"
 _UNITS = ("samples", "tokens", "flops", "steps", "parameters")
 _RUNS = pa.schema(
     [
@@ -77,7 +78,7 @@ def write(folder: Path, results: Sequence[dict[str, Any]], costs: dict[str, Any]
         for x in results
     ]
     for name, content, schema in (
-        (FILE, rows(results, costs), _RUNS),
+        (RUNS, rows(results, costs), _RUNS),
         (TIMINGS, timings, _TIMINGS),
     ):
         sink = pa.BufferOutputStream()
@@ -96,7 +97,7 @@ def ask(folder: Path, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         import duckdb
     except ImportError:
         raise MissingExtra("a query", "the library duckdb", "compare") from None
-    tables = {"runs": folder / FILE, "timings": folder / TIMINGS}
+    tables = {"runs": folder / RUNS, "timings": folder / TIMINGS}
     for file in tables.values():
         if not file.is_file():
             raise UserError(file=file, expected="a table of runs", found="nothing")

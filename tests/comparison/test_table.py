@@ -37,7 +37,7 @@ def written(tmp_path):
 
 
 def test_one_row_a_run_and_outcome(written):
-    rows = parquet.read_table(written / table.FILE).to_pylist()
+    rows = parquet.read_table(written / table.RUNS).to_pylist()
     assert [(x["run"], x["outcome"], x["value"], x["items"]) for x in rows] == [
         ("a-1", "x", 0.25, 4), ("a-1", "y", 0.75, 3), ("b-1", "x", 0.25, 4), ("b-2", "", None, 0),
     ]  # fmt: skip
@@ -54,7 +54,7 @@ def test_what_a_clock_measured_is_apart(written, tmp_path_factory):
               result("b-1", 1, ONE) | {"seconds": 9.0},
               result("b-2", 2, {}, failed="at step 3: no finite loss")]  # fmt: skip
     table.write(other, slower, {arm: cost | {"seconds": 8.0} for arm, cost in COSTS.items()})
-    assert (other / table.FILE).read_bytes() == (written / table.FILE).read_bytes()
+    assert (other / table.RUNS).read_bytes() == (written / table.RUNS).read_bytes()
     timings = parquet.read_table(other / table.TIMINGS).to_pylist()
     assert timings[0] == {"run": "a-1", "training_seconds": 9.0, "seconds": 2.5}
 
